@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Reads, writes, write-zeroes, discards and flushes. Runs in coroutines, on any thread.
+
+use super::error::Error;
+use super::state::Gluster;
+use crate::backend::gfapi::bytes_or_error;
+use crate::errno::Errno;
+use crate::host::{qemu, Request};
+use crate::iov::GuestIov;
+use crate::range::ByteRange;
+
+impl Gluster {
+    /// Reads a range. What lies beyond the end of the file reads as zeroes.
+    ///
+    /// # Errors
+    /// The server's; `ENOMEDIUM` after a failed fsync.
+    pub async fn read(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
+        self.check_usable()?;
+        check_memory(iov, range)?;
+        let mut rest = range;
+        // DIVERGES: a short read goes on, and the end of the file is zero-padded. The C driver fails the last partial sector and
+        // takes a read of nothing for a success that leaves old data in the buffer.
+        while !rest.is_empty() {
+            let skip = range.len().saturating_sub(rest.len());
+            let done = self.file.preadv(rq, iov, skip, rest.offset()).await;
+            let done = checked(bytes_or_error(done)?, rest)?;
+            rest = rest.advance(done);
+            // With O_DIRECT there is no asking for the rest of a block that the end of the file cuts.
+            if done == 0 || !self.is_aligned(rest.offset()) {
+                iov.zero_from(range.len().saturating_sub(rest.len()));
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a range.
+    ///
+    /// # Errors
+    /// The server's; `ENOMEDIUM` after a failed fsync.
+    pub async fn write(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
+        self.check_usable()?;
+        check_memory(iov, range)?;
+        let mut rest = range;
+        // DIVERGES: a short write goes on and so finds out what stopped it; the C driver says EIO.
+        while !rest.is_empty() {
+            let skip = range.len().saturating_sub(rest.len());
+            let done = self.file.pwritev(rq, iov, skip, rest.offset()).await;
+            match checked(bytes_or_error(done)?, rest)? {
+                0 => return Err(Errno::EIO.into()),
+                done => rest = rest.advance(done),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes zeroes.
+    ///
+    /// # Errors
+    /// The server's, `ENOTSUP` if a brick can't (the block layer then writes a buffer); `ENOMEDIUM` after a failed fsync.
+    pub async fn write_zeroes(&self, rq: &Request, range: ByteRange) -> Result<(), Error> {
+        self.check_usable()?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        bytes_or_error(self.file.zerofill(rq, range).await)?;
+        Ok(())
+    }
+
+    /// Gives back the space of a range, which then reads as zeroes.
+    ///
+    /// # Errors
+    /// The server's; `ENOMEDIUM` after a failed fsync.
+    pub async fn discard(&self, rq: &Request, range: ByteRange) -> Result<(), Error> {
+        self.check_usable()?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        bytes_or_error(self.file.discard(rq, range).await)?;
+        Ok(())
+    }
+
+    /// Makes everything that was acknowledged durable.
+    ///
+    /// After one failure the data in the client's cache can't be trusted to reach the disk, so no later flush of this node
+    /// succeeds, and no other request is taken.
+    ///
+    /// # Errors
+    /// The server's; later on always that of the first failure.
+    pub async fn flush(&self, rq: &Request, name: impl FnOnce() -> String) -> Result<(), Error> {
+        // DIVERGES: the C driver takes the node away, whose flushes then succeed, and closes the file under requests in
+        // flight. Here the file stays open until the node is closed, when nothing is in flight any more.
+        if let Some(errno) = self.failure() {
+            return Err(errno.into());
+        }
+        let Err(errno) = bytes_or_error(self.file.fsync(rq).await) else { return Ok(()) };
+        if self.fail(errno) {
+            qemu::report_error(&format!(
+                "gluster node '{}': fsync of '{}' failed: {errno}. Data written since the last successful flush may be \
+                 lost; the node takes no more requests",
+                name(),
+                self.options.path.to_string_lossy(),
+            ));
+        }
+        Err(errno.into())
+    }
+}
+
+/// The block layer passes a vector of exactly the size of the range; anything else would touch memory it does not own.
+fn check_memory(iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
+    if iov.bytes() != range.len() {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(())
+}
+
+/// A library can't have moved more than it was asked to.
+fn checked(done: i64, rest: ByteRange) -> Result<i64, Error> {
+    if done > rest.bytes() {
+        return Err(Errno::EIO.into());
+    }
+    Ok(done)
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Opening and reopening a node. Runs in the main loop, outside of coroutines, and blocks on the network.
+
+use super::error::Error;
+use super::options::{self, Options};
+use super::state::Gluster;
+use crate::backend::gfapi::{Connection, File, Server, VolumeSpec, Whence};
+use crate::errno::{Errno, ToErrno};
+use crate::options::OptionMap;
+
+/// How a node wants its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// For writing too.
+    pub writable: bool,
+    /// Past the page caches (`cache.direct=on`).
+    pub direct: bool,
+}
+
+impl Access {
+    /// The flags of `open(2)`.
+    fn flags(self) -> i32 {
+        let mode = if self.writable { libc::O_RDWR } else { libc::O_RDONLY };
+        if self.direct {
+            mode | libc::O_DIRECT
+        } else {
+            mode
+        }
+    }
+}
+
+/// Opens a node. Options that it doesn't know stay in the dictionary for the block layer to refuse.
+///
+/// `allow_read_only` is asked when the file can only be read; it fails if the user insists on writing.
+///
+/// # Errors
+/// Wrong options, no connection, no such file, no permission.
+pub fn open(
+    mut map: OptionMap,
+    access: Access,
+    allow_read_only: impl FnOnce(&str) -> Result<(), Errno>,
+) -> Result<Gluster, Error> {
+    let options = Options::parse(&mut map)?;
+    let connection = connect(&options)?;
+    let (file, access) = match open_fresh(&connection, &options, access) {
+        Err(error) if access.writable && is_read_only(error.errno()) => {
+            // The first error is the one to report if the user wants no read-only node.
+            let Ok(()) = allow_read_only("the image can only be read") else { return Err(error) };
+            let access = Access { writable: false, ..access };
+            (open_file(&connection, &options, access)?, access)
+        }
+        result => (result?, access),
+    };
+    node(file, options, access)
+}
+
+/// Makes the node that takes `old`'s place, with other access to the same file.
+///
+/// # Errors
+/// The server's; `ENOMEDIUM` after a failed fsync.
+// DIVERGES: options can't be changed by a reopen, so it needs no second connection, and nothing is left behind when it fails.
+pub fn reopen(old: &Gluster, access: Access) -> Result<Gluster, Error> {
+    old.check_usable()?;
+    let file = open_file(old.file.connection(), &old.options, access)?;
+    node(file, old.options.clone(), access)
+}
+
+/// A connection for those options.
+pub(super) fn connect(options: &Options) -> Result<Connection, Error> {
+    let spec = spec(options);
+    Connection::acquire(&spec).map_err(|source| {
+        let servers: Vec<String> = spec.servers.iter().map(|server| format!("{server}")).collect();
+        Error::Connect {
+            volume: options.volume.to_string_lossy().into_owned(),
+            path: options.path.to_string_lossy().into_owned(),
+            hint: format!("Servers asked: {}", servers.join("; ")),
+            source,
+        }
+    })
+}
+
+/// What makes two nodes share a connection.
+fn spec(options: &Options) -> VolumeSpec {
+    let servers = options.servers.iter().map(|server| match server {
+        options::Server::Inet(host, port) => Server::Inet { host: host.clone(), port: *port },
+        options::Server::Unix(path) => Server::Unix { path: path.clone() },
+    });
+    VolumeSpec {
+        volume: options.volume.clone(),
+        servers: servers.collect(),
+        logfile: options.logfile.clone(),
+        debug: options.debug,
+    }
+}
+
+/// Opens the file; if the connection had been idle and has gone stale meanwhile, through a new one.
+fn open_fresh(connection: &Connection, options: &Options, access: Access) -> Result<File, Error> {
+    match open_file(connection, options, access) {
+        Err(error) if connection.was_idle() && is_stale(error.errno()) => {
+            connection.retire();
+            open_file(&connect(options)?, options, access)
+        }
+        result => result,
+    }
+}
+
+/// Opens the file.
+fn open_file(connection: &Connection, options: &Options, access: Access) -> Result<File, Error> {
+    connection.open(&options.path, access.flags()).map_err(|source| Error::Open {
+        volume: options.volume.to_string_lossy().into_owned(),
+        path: options.path.to_string_lossy().into_owned(),
+        source,
+    })
+}
+
+/// The node of an open file: asks what the file can do.
+fn node(file: File, options: Options, access: Access) -> Result<Gluster, Error> {
+    let seek_data = has_seek_data(&file);
+    let alignment = if access.direct { direct_alignment(&file) } else { 1 };
+    let allocated = file.allocated()?;
+    Ok(Gluster::new(file, options, seek_data, alignment, allocated))
+}
+
+/// Whether the library finds data and holes: it must not find data at the end of the file.
+fn has_seek_data(file: &File) -> bool {
+    let Ok(end) = file.seek(0, Whence::End) else { return false };
+    matches!(file.seek(end, Whence::Data), Err(error) if error.errno() == Errno::ENXIO)
+}
+
+/// What requests must be multiples of when the bricks bypass their page cache, in bytes.
+// DIVERGES: the C driver takes 512 for granted, and can't read from disks with larger sectors.
+fn direct_alignment(file: &File) -> u32 {
+    /// The sector sizes that there are.
+    const SECTORS: [u32; 2] = [512, 4096];
+    for sector in SECTORS {
+        let bytes = usize::try_from(sector).unwrap_or(usize::MAX);
+        match file.try_read(bytes) {
+            Err(error) if error.errno() == Errno::EINVAL => {}
+            // Another error has another cause and will come back with the first request.
+            Ok(()) | Err(_) => return sector,
+        }
+    }
+    4096
+}
+
+/// Whether the file can't be written but might be read.
+fn is_read_only(errno: Errno) -> bool {
+    errno == Errno::EACCES || errno == Errno::EROFS
+}
+
+/// Whether the trouble may be with the connection and not with the file.
+fn is_stale(errno: Errno) -> bool {
+    [libc::ENOTCONN, libc::ESTALE, libc::EIO].contains(&errno.code())
+}

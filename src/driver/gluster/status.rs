@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Length, size on disk and block status. No query waits long for a server that is away.
+
+use std::sync::atomic::Ordering;
+use std::sync::{mpsc, Arc};
+use std::time::Duration;
+
+use super::error::Error;
+use super::state::Gluster;
+use crate::backend::gfapi::{File, Whence};
+use crate::errno::{Errno, ToErrno};
+use crate::host::{spawn_blocking, spawn_detached, Request};
+use crate::range::ByteRange;
+
+/// What a range is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockStatus {
+    /// How many bytes from the start of the range on are alike. May go beyond the range.
+    pub bytes: i64,
+    /// Whether they read as zeroes; else they are data.
+    pub zero: bool,
+}
+
+/// How long a query for the size on disk waits for the server. QEMU asks in the middle of monitor commands.
+const ALLOCATED_TIMEOUT: Duration = Duration::from_millis(100);
+
+impl Gluster {
+    /// Length of the file in bytes.
+    ///
+    /// # Errors
+    /// The server's; `ENOMEDIUM` after a failed fsync.
+    pub async fn length(&self, rq: &Request) -> Result<i64, Error> {
+        self.check_usable()?;
+        let file = Arc::clone(&self.file);
+        Ok(spawn_blocking(rq, move || file.seek(0, Whence::End)).await??)
+    }
+
+    /// Bytes that the file occupies on its bricks; while the server is away, what it was last known to occupy.
+    ///
+    /// # Errors
+    /// The server's.
+    // DIVERGES: the C driver waits for the server for as long as it takes, in the middle of query-block and with the monitor.
+    pub fn allocated(&self) -> Result<i64, Error> {
+        let last = self.allocated.bytes.load(Ordering::Relaxed);
+        if self.allocated.asking.swap(true, Ordering::Acquire) {
+            // The last one who asked is still waiting.
+            return Ok(last);
+        }
+        let (send, receive) = mpsc::sync_channel(1);
+        let (file, allocated) = (Arc::clone(&self.file), Arc::clone(&self.allocated));
+        spawn_detached(move || {
+            let result = file.allocated();
+            if let Ok(bytes) = result {
+                allocated.bytes.store(bytes, Ordering::Relaxed);
+            }
+            allocated.asking.store(false, Ordering::Release);
+            // Nobody listens any more if that took too long.
+            drop(send.send(result));
+        })?;
+        match receive.recv_timeout(ALLOCATED_TIMEOUT) {
+            Ok(result) => Ok(result?),
+            Err(_) => Ok(last),
+        }
+    }
+
+    /// Whether a range is data or zeroes.
+    ///
+    /// Without `want_zero`, and where the library can't tell, everything is data.
+    ///
+    /// # Errors
+    /// `ENOMEDIUM` after a failed fsync. What a server can't tell is data.
+    pub async fn block_status(
+        &self,
+        rq: &Request,
+        want_zero: bool,
+        range: ByteRange,
+    ) -> Result<BlockStatus, Error> {
+        self.check_usable()?;
+        let data = BlockStatus { bytes: range.bytes(), zero: false };
+        if !want_zero || !self.seek_data || range.is_empty() {
+            return Ok(data);
+        }
+        let file = Arc::clone(&self.file);
+        let extent = spawn_blocking(rq, move || find_extent(&file, range.offset())).await?;
+        Ok(match extent {
+            Extent::Unknown => data,
+            Extent::Data(end) => aligned(end, range, self.alignment, false),
+            Extent::Hole(Some(end)) => aligned(end, range, self.alignment, true),
+            Extent::Hole(None) => BlockStatus { zero: true, ..data },
+        })
+    }
+}
+
+/// What begins at an offset, and where it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Data(i64),
+    /// Without an end it reaches to the end of the file, or lies beyond it.
+    Hole(Option<i64>),
+    Unknown,
+}
+
+/// Asks the server what begins at `offset`. Blocks.
+fn find_extent(file: &File, offset: i64) -> Extent {
+    match file.seek(offset, Whence::Data) {
+        Err(error) if error.errno() == Errno::ENXIO => Extent::Hole(None),
+        Ok(data) if data > offset => Extent::Hole(Some(data)),
+        Ok(data) if data == offset => match file.seek(offset, Whence::Hole) {
+            Ok(hole) if hole > offset => Extent::Data(hole),
+            // A server that finds both a hole and data in one place, or nothing at all.
+            Ok(_) | Err(_) => Extent::Unknown,
+        },
+        // Old servers can answer with an offset before the one asked for.
+        Ok(_) | Err(_) => Extent::Unknown,
+    }
+}
+
+/// The status of what reaches from the start of `range` to `end`, in whole requests: data is rounded up, as at the end of a file, and
+/// zeroes are rounded down; what is then left of them is data.
+fn aligned(end: i64, range: ByteRange, alignment: u32, zero: bool) -> BlockStatus {
+    let alignment = i64::from(alignment.max(1));
+    let bytes = end.saturating_sub(range.offset());
+    let part = bytes.checked_rem(alignment).unwrap_or(0);
+    let whole = bytes.saturating_sub(part);
+    if zero && whole > 0 {
+        return BlockStatus { bytes: whole, zero };
+    }
+    let bytes = if part > 0 { whole.saturating_add(alignment) } else { whole };
+    BlockStatus { bytes, zero: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(offset: i64, bytes: i64) -> ByteRange {
+        ByteRange::new(offset, bytes).unwrap()
+    }
+
+    #[test]
+    fn aligned_data_is_rounded_up() {
+        let status = aligned(1000, range(0, 4096), 512, false);
+        assert_eq!(status, BlockStatus { bytes: 1024, zero: false });
+    }
+
+    #[test]
+    fn aligned_zeroes_are_rounded_down() {
+        let status = aligned(1000, range(0, 4096), 512, true);
+        assert_eq!(status, BlockStatus { bytes: 512, zero: true });
+    }
+
+    #[test]
+    fn aligned_zeroes_of_less_than_a_request_are_data() {
+        let status = aligned(100, range(0, 4096), 512, true);
+        assert_eq!(status, BlockStatus { bytes: 512, zero: false });
+    }
+
+    #[test]
+    fn aligned_to_single_bytes_is_exact() {
+        let status = aligned(1001, range(1, 4096), 1, true);
+        assert_eq!(status, BlockStatus { bytes: 1000, zero: true });
+    }
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! What every export has around it: no panic leaves it, and a node whose code panicked is not trusted again.
+//!
+//! After a panic the request gets `-EIO`, the node is poisoned, later calls fail at once, and close still works.
+
+use std::ffi::{c_int, c_void, CStr};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+use crate::errno::{Errno, ToErrno};
+use crate::host::qemu::{self, Bs};
+use crate::host::unwind::{self, Panicked};
+use crate::host::{block_on, Request};
+use crate::sys::host::{BlockDriverState, Error};
+
+/// A driver's state in a node.
+#[derive(Debug)]
+pub(super) struct Node<T> {
+    poisoned: AtomicBool,
+    state: T,
+}
+
+impl<T> Node<T> {
+    /// Moves a state to where C can point to it.
+    fn into_raw(state: T) -> *mut c_void {
+        Box::into_raw(Box::new(Self { poisoned: AtomicBool::new(false), state })).cast()
+    }
+
+    /// The node behind a state pointer.
+    ///
+    /// # Safety
+    /// `slot` is NULL or the place of a pointer that is NULL or came from `into_raw` of the same `T`, and stays so for `'a`.
+    unsafe fn borrow<'a>(slot: *mut *mut c_void) -> Option<&'a Self> {
+        // SAFETY: the caller's promise.
+        let slot = unsafe { slot.as_ref() }?;
+        // SAFETY: as above; from here on only shared references to the node exist until `take`.
+        unsafe { slot.cast::<Self>().cast_const().as_ref() }
+    }
+}
+
+/// Puts a state into the place that C keeps for it. A state that is there already is leaked rather than pulled away from
+/// requests that may use it.
+///
+/// # Safety
+/// `slot` is NULL or the place of a pointer.
+pub(super) unsafe fn store<T>(slot: *mut *mut c_void, state: T) {
+    // SAFETY: the caller's promise.
+    if let Some(slot) = unsafe { slot.as_mut() } {
+        *slot = Node::into_raw(state);
+    }
+}
+
+/// Puts back what [`take`] returned.
+///
+/// # Safety
+/// `slot` is NULL or the place of a pointer.
+pub(super) unsafe fn put<T>(slot: *mut *mut c_void, node: Box<Node<T>>) {
+    // SAFETY: the caller's promise.
+    if let Some(slot) = unsafe { slot.as_mut() } {
+        *slot = Box::into_raw(node).cast();
+    }
+}
+
+/// Takes the state out of its place.
+///
+/// # Safety
+/// As for `Node::borrow`, and nobody uses the node any more.
+pub(super) unsafe fn take<T>(slot: *mut *mut c_void) -> Option<Box<Node<T>>> {
+    // SAFETY: the caller's promise.
+    let slot = unsafe { slot.as_mut() }?;
+    let raw = NonNull::new(std::mem::replace(slot, ptr::null_mut()))?;
+    // SAFETY: it came from `Box::into_raw` in `into_raw`, and was replaced by NULL just now.
+    Some(unsafe { Box::from_raw(raw.cast::<Node<T>>().as_ptr()) })
+}
+
+/// Runs an export that has no node, or does something else with it than a request. `fallback` is what a panic returns.
+pub(super) fn call<R>(export: &'static CStr, fallback: R, body: impl FnOnce() -> R) -> R {
+    match unwind::catch(|| {
+        panic_if_armed(export);
+        body()
+    }) {
+        Ok(value) => value,
+        Err(panicked) => {
+            report(export, panicked);
+            fallback
+        }
+    }
+}
+
+/// Runs a request of a node: the driver's future, with the coroutine asleep while it is pending.
+///
+/// # Safety
+/// `bs` is NULL or a node whose state is NULL or a `Node<T>`, and stays so during the call.
+pub(super) unsafe fn request<T, E: ToErrno>(
+    export: &'static CStr,
+    bs: *mut BlockDriverState,
+    body: impl AsyncFnOnce(&Request, &T) -> Result<c_int, E>,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    let node = match unsafe { usable_node::<T>(bs) } {
+        Ok(node) => node,
+        Err(errno) => return errno.to_ret(),
+    };
+    let result = block_on(async |rq| {
+        panic_if_armed(export);
+        body(rq, &node.state).await
+    });
+    finish(export, Some(node), result)
+}
+
+/// As [`request`], for an export that sets an error: on failure it is always set, as callers rely on it.
+///
+/// # Safety
+/// As for `request`, and `errp` is NULL or points to an error that is not set.
+pub(super) unsafe fn request_errp<T, E: ToErrno + Explain>(
+    export: &'static CStr,
+    bs: *mut BlockDriverState,
+    errp: *mut *mut Error,
+    body: impl AsyncFnOnce(&Request, &T) -> Result<c_int, E>,
+) -> c_int {
+    let mut failure = None;
+    // SAFETY: the caller's promise.
+    let ret = unsafe {
+        request(export, bs, async |rq, state: &T| body(rq, state).await.map_err(|error| keep(&mut failure, error)))
+    };
+    // SAFETY: the caller's promise; nothing else sets it.
+    unsafe { explain(export, ret, failure, errp) }
+}
+
+/// Runs work that belongs to no node yet, with the coroutine asleep while it is pending; on failure sets the error.
+///
+/// # Safety
+/// `errp` is NULL or points to an error that is not set.
+pub(super) unsafe fn create_errp<E: ToErrno + Explain>(
+    export: &'static CStr,
+    errp: *mut *mut Error,
+    body: impl AsyncFnOnce(&Request) -> Result<c_int, E>,
+) -> c_int {
+    let mut failure = None;
+    let result = block_on(async |rq| {
+        panic_if_armed(export);
+        body(rq).await.map_err(|error| keep(&mut failure, error))
+    });
+    let ret = finish::<(), Errno>(export, None, result);
+    // SAFETY: the caller's promise; nothing else sets it.
+    unsafe { explain(export, ret, failure, errp) }
+}
+
+/// Runs work outside of coroutines that may block and belongs to no node, or not only to one; on failure sets the error.
+///
+/// # Safety
+/// `errp` is NULL or points to an error that is not set.
+pub(super) unsafe fn call_errp<E: ToErrno + Explain>(
+    export: &'static CStr,
+    errp: *mut *mut Error,
+    body: impl FnOnce() -> Result<c_int, E>,
+) -> c_int {
+    let mut failure = None;
+    let result = unwind::catch(|| {
+        panic_if_armed(export);
+        body().map_err(|error| keep(&mut failure, error))
+    });
+    let ret = finish::<(), Errno>(export, None, result);
+    // SAFETY: the caller's promise; nothing else sets it.
+    unsafe { explain(export, ret, failure, errp) }
+}
+
+/// An error that can be told to a user.
+pub(super) trait Explain: std::fmt::Display {
+    /// What to add to the message.
+    fn hint(&self) -> Option<&str>;
+}
+
+/// A message and its hint.
+type Failure = Option<(String, Option<String>)>;
+
+/// Remembers what to tell the user, and reduces the error to its number.
+fn keep<E: ToErrno + Explain>(failure: &mut Failure, error: E) -> Errno {
+    *failure = Some((error.to_string(), error.hint().map(str::to_owned)));
+    error.errno()
+}
+
+/// Sets the error of a failed export.
+///
+/// # Safety
+/// `errp` is NULL or points to an error that is not set.
+unsafe fn explain(export: &'static CStr, ret: c_int, failure: Failure, errp: *mut *mut Error) -> c_int {
+    if ret < 0 {
+        let (message, hint) = failure.unwrap_or_else(|| {
+            let errno = Errno::from_code(ret.saturating_neg());
+            (format!("{}: {errno}", export.to_string_lossy()), None)
+        });
+        // SAFETY: the caller's promise.
+        unsafe { qemu::set_error(errp, &message, hint.as_deref()) }
+    }
+    ret
+}
+
+/// Runs something with a node that does not sleep. `fallback` is what a panic or a missing node returns.
+///
+/// # Safety
+/// As for `request`.
+pub(super) unsafe fn query<T, R>(
+    export: &'static CStr,
+    bs: *mut BlockDriverState,
+    fallback: impl FnOnce(Errno) -> R,
+    body: impl FnOnce(Bs, &T) -> R,
+) -> R {
+    // SAFETY: the caller's promise.
+    let node = match unsafe { usable_node::<T>(bs) } {
+        Ok(node) => node,
+        Err(errno) => return fallback(errno),
+    };
+    let Some(bs) = NonNull::new(bs) else { return fallback(Errno::EINVAL) };
+    // SAFETY: valid during the call (the caller's promise).
+    let bs = unsafe { Bs::from_raw(bs) };
+    match unwind::catch(|| {
+        panic_if_armed(export);
+        body(bs, &node.state)
+    }) {
+        Ok(value) => value,
+        Err(panicked) => {
+            node.poisoned.store(true, Ordering::Release);
+            report(export, panicked);
+            fallback(Errno::EIO)
+        }
+    }
+}
+
+/// What an export returns.
+fn finish<T, E: ToErrno>(
+    export: &'static CStr,
+    node: Option<&Node<T>>,
+    result: Result<Result<c_int, E>, Panicked>,
+) -> c_int {
+    match result {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) => error.errno().to_ret(),
+        Err(panicked) => {
+            if let Some(node) = node {
+                node.poisoned.store(true, Ordering::Release);
+            }
+            report(export, panicked);
+            Errno::EIO.to_ret()
+        }
+    }
+}
+
+/// The node, if it can be used.
+///
+/// # Safety
+/// As for `request`.
+unsafe fn usable_node<'a, T>(bs: *mut BlockDriverState) -> Result<&'a Node<T>, Errno> {
+    let bs = NonNull::new(bs).ok_or(Errno::EINVAL)?;
+    // SAFETY: the caller's promise.
+    let bs = unsafe { Bs::from_raw(bs) };
+    // SAFETY: the caller's promise.
+    let node = unsafe { Node::<T>::borrow(bs.state()) }.ok_or(Errno::ENOMEDIUM)?;
+    if node.poisoned.load(Ordering::Acquire) {
+        return Err(Errno::EIO);
+    }
+    Ok(node)
+}
+
+/// The state of a node for an export that is neither a request nor a query.
+///
+/// # Safety
+/// As for `request`.
+pub(super) unsafe fn state<'a, T>(bs: *mut BlockDriverState) -> Result<&'a T, Errno> {
+    // SAFETY: the caller's promise.
+    unsafe { usable_node::<T>(bs) }.map(|node| &node.state)
+}
+
+/// Says which export panicked. The panic itself has been printed by then.
+fn report(export: &'static CStr, _: Panicked) {
+    // Reporting must not panic either, and there is nobody left to tell if it does.
+    drop(unwind::catch(|| {
+        qemu::report_error(&format!(
+            "{}: internal error (panic); the request failed, and the node takes no more requests",
+            export.to_string_lossy()
+        ));
+    }));
+}
+
+/// The export that the next call of panics in; NULL in the life of every process but a test's.
+static ARMED: AtomicPtr<std::ffi::c_char> = AtomicPtr::new(ptr::null_mut());
+
+/// Makes the next call of an export panic.
+pub(super) fn arm_panic(export: Option<&'static CStr>) {
+    ARMED.store(export.map_or(ptr::null_mut(), |name| name.as_ptr().cast_mut()), Ordering::Release);
+}
+
+/// Panics if a test wants this export to.
+#[inline]
+fn panic_if_armed(export: &'static CStr) {
+    if !ARMED.load(Ordering::Relaxed).is_null() {
+        panic_if_it_is(export);
+    }
+}
+
+/// The rare part of [`panic_if_armed`].
+#[cold]
+fn panic_if_it_is(export: &'static CStr) {
+    let armed = ARMED.load(Ordering::Acquire);
+    if armed.is_null() {
+        return;
+    }
+    // SAFETY: `qbr_test_panic_in` is given strings that are valid for ever.
+    if unsafe { CStr::from_ptr(armed) } == export {
+        ARMED.store(ptr::null_mut(), Ordering::Release);
+        #[expect(clippy::panic, reason = "this is the panic that a test has ordered")]
+        {
+            panic!("injected by a test");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Threads for library calls that block: they must not stop the event loop, and with it the monitor.
+//!
+//! A few threads serve all nodes; they come when there is work and go when there is none.
+
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::request::Request;
+use super::token::Token;
+use super::{thread, unwind};
+use crate::errno::Errno;
+
+/// More calls than this wait for one another. A call blocks on the network and not on the processor.
+const MAX_THREADS: usize = 16;
+/// How long a thread without work stays.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A blocking call on its way to a thread.
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads and what they have to do.
+#[derive(Default)]
+struct Pool {
+    jobs: VecDeque<Job>,
+    idle: usize,
+    threads: usize,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { jobs: VecDeque::new(), idle: 0, threads: 0 });
+static WORK: Condvar = Condvar::new();
+
+/// Runs `call` on another thread and waits for its value; the coroutine sleeps meanwhile.
+///
+/// # Errors
+/// `EIO` if `call` panicked, or the error of starting a thread if there is none to run it.
+pub async fn spawn_blocking<T, F>(request: &Request, call: F) -> Result<T, Errno>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let value = Arc::new(Mutex::new(None));
+    let place = Arc::clone(&value);
+    let done = request.submit(move |token| {
+        let landing = Landing(token.as_raw());
+        enqueue(Box::new(move || {
+            let landing = landing;
+            if let Ok(value) = unwind::catch(call) {
+                *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+            }
+            drop(landing);
+        }))
+    });
+    done.await?;
+    let value = value.lock().unwrap_or_else(PoisonError::into_inner).take();
+    value.ok_or(Errno::EIO)
+}
+
+/// Runs `call` on another thread and does not wait for it.
+///
+/// # Errors
+/// The error of starting a thread if there is none to run it.
+pub fn spawn_detached(call: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
+    enqueue(Box::new(|| drop(unwind::catch(call))))
+}
+
+/// Completes its token when it is dropped: a job that never ran ends its operation too.
+struct Landing(*mut c_void);
+
+// SAFETY: `Token::complete` may be called on any thread.
+unsafe impl Send for Landing {}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from the token in `spawn_blocking`.
+        unsafe { Token::complete(self.0, 0) }
+    }
+}
+
+/// Hands a job to a thread, and starts one if none is free.
+fn enqueue(job: Job) -> Result<(), Errno> {
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    if pool.idle <= pool.jobs.len() && pool.threads < MAX_THREADS {
+        match thread::spawn("qbr-blocking", work) {
+            Ok(()) => pool.threads = pool.threads.saturating_add(1),
+            // The threads that are there will come to it.
+            Err(_) if pool.threads > 0 => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    pool.jobs.push_back(job);
+    drop(pool);
+    WORK.notify_one();
+    Ok(())
+}
+
+/// The life of one thread.
+fn work() {
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        if let Some(job) = pool.jobs.pop_front() {
+            drop(pool);
+            job();
+            pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
+        pool.idle = pool.idle.saturating_add(1);
+        let (guard, timeout) =
+            WORK.wait_timeout(pool, LINGER).unwrap_or_else(PoisonError::into_inner);
+        pool = guard;
+        pool.idle = pool.idle.saturating_sub(1);
+        if timeout.timed_out() && pool.jobs.is_empty() {
+            pool.threads = pool.threads.saturating_sub(1);
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::block_on;
+
+    #[test]
+    fn spawn_blocking_returns_the_value() {
+        assert_eq!(block_on(async |rq| spawn_blocking(rq, || 42).await), Ok(Ok(42)));
+    }
+
+    #[test]
+    fn spawn_blocking_of_a_panic_is_eio() {
+        let result = block_on(async |rq| spawn_blocking(rq, || panic!("on purpose")).await);
+        assert_eq!(result, Ok(Err::<(), _>(Errno::EIO)));
+    }
+
+    #[test]
+    fn spawn_blocking_of_many_calls_runs_them_all() {
+        let callers: Vec<_> = (0..64)
+            .map(|n| std::thread::spawn(move || block_on(async |rq| spawn_blocking(rq, move || n).await)))
+            .collect();
+        for (n, caller) in callers.into_iter().enumerate() {
+            assert_eq!(caller.join().unwrap(), Ok(Ok(n)));
+        }
+    }
+}

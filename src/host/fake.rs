@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! The host services of unit tests: a program without coroutines and without nodes.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use libc::iovec;
+
+use crate::sys::host::{
+    BDRVReopenState, BlockDriverState, BlockdevCreateOptions, Error, QDict, QEMUIOVector, QbrLimits, QbrOptionFn,
+    QbrTask, QemuOpts,
+};
+
+macro_rules! absent {
+    ($($name:ident($($arg:ident: $kind:ty),*) $(-> $ret:ty)?;)*) => {
+        $(#[unsafe(no_mangle)]
+        extern "C" fn $name($($arg: $kind),*) $(-> $ret)? {
+            $(let _ = $arg;)*
+            panic!(concat!(stringify!($name), " is not there in unit tests"));
+        })*
+    };
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn qbr_host_in_coroutine() -> bool {
+    false
+}
+
+absent! {
+    qbr_host_co_self() -> QbrTask;
+    qbr_host_co_yield();
+    qbr_host_co_wake(task: QbrTask);
+    qbr_host_bs_state(bs: *mut BlockDriverState) -> *mut *mut c_void;
+    qbr_host_reopen_state(state: *mut BDRVReopenState) -> *mut *mut c_void;
+    qbr_host_reopen_bs(state: *mut BDRVReopenState) -> *mut BlockDriverState;
+    qbr_host_reopen_flags(state: *mut BDRVReopenState) -> c_int;
+    qbr_host_bs_name(bs: *mut BlockDriverState) -> *const c_char;
+    qbr_host_bs_set_limits(bs: *mut BlockDriverState, limits: *const QbrLimits);
+    qbr_host_apply_auto_read_only(bs: *mut BlockDriverState, reason: *const c_char, errp: *mut *mut Error) -> c_int;
+    qbr_host_qdict_take(options: *mut QDict, key: *const c_char, found: QbrOptionFn, opaque: *mut c_void);
+    qbr_host_create_options_visit(options: *mut BlockdevCreateOptions, found: QbrOptionFn, opaque: *mut c_void);
+    qbr_host_opts_take(opts: *mut QemuOpts, key: *const c_char) -> *mut c_char;
+    qbr_host_opts_take_size(opts: *mut QemuOpts, key: *const c_char, fallback: u64) -> u64;
+    qbr_host_free(ptr: *mut c_void);
+    qbr_host_qiov_elements(qiov: *mut QEMUIOVector, count: *mut usize, bytes: *mut usize) -> *const iovec;
+    qbr_host_qiov_zero(qiov: *mut QEMUIOVector, offset: usize, bytes: usize);
+    qbr_host_error_set(errp: *mut *mut Error, message: *const c_char, hint: *const c_char);
+    qbr_host_error_report(message: *const c_char);
+    qbr_host_warn_report(message: *const c_char);
+}

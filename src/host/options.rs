@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Takes options out of QEMU's dictionaries.
+
+use std::ffi::{c_char, c_void, CStr, CString};
+use std::ptr::NonNull;
+
+use super::unwind;
+use crate::options::OptionMap;
+use crate::sys::host::{
+    qbr_host_create_options_visit, qbr_host_free, qbr_host_opts_take, qbr_host_opts_take_size,
+    qbr_host_qdict_take, BlockdevCreateOptions, QDict, QemuOpts,
+};
+
+/// Takes the options named in `keys` out of a dictionary; a name that ends in a dot takes all that begin with it.
+///
+/// # Safety
+/// `dict` is a valid dictionary that nobody else uses during the call.
+#[must_use]
+pub unsafe fn take_from_qdict(dict: NonNull<QDict>, keys: &[&CStr]) -> OptionMap {
+    let mut map = OptionMap::default();
+    for key in keys {
+        // SAFETY: the caller promises a valid dictionary; `collect` is called with a pointer to `map` during the call.
+        unsafe { qbr_host_qdict_take(dict.as_ptr(), key.as_ptr(), Some(collect), (&raw mut map).cast()) }
+    }
+    map
+}
+
+/// All members of the options of `blockdev-create`.
+///
+/// # Safety
+/// `options` is valid.
+#[must_use]
+pub unsafe fn from_create_options(options: NonNull<BlockdevCreateOptions>) -> OptionMap {
+    let mut map = OptionMap::default();
+    // SAFETY: the caller promises valid options; `collect` is called with a pointer to `map` during the call.
+    unsafe { qbr_host_create_options_visit(options.as_ptr(), Some(collect), (&raw mut map).cast()) }
+    map
+}
+
+/// Adds one option to the map behind `opaque`.
+unsafe extern "C" fn collect(opaque: *mut c_void, key: *const c_char, value: *const c_char) {
+    // An option that is lost in a panic is missed by the parser, which says so.
+    drop(unwind::catch(|| {
+        // SAFETY: every caller passes a pointer to a live map.
+        let map = unsafe { &mut *opaque.cast::<OptionMap>() };
+        // SAFETY: the service passes strings that are valid during the call.
+        let key = unsafe { CStr::from_ptr(key) };
+        // SAFETY: as above.
+        let value = unsafe { CStr::from_ptr(value) };
+        map.insert(key.to_string_lossy().into_owned(), value.to_bytes().to_vec());
+    }));
+}
+
+/// The options of `qemu-img create`.
+#[derive(Debug)]
+pub struct CreateOpts(NonNull<QemuOpts>);
+
+impl CreateOpts {
+    /// Wraps what the callback received.
+    ///
+    /// # Safety
+    /// `opts` stays valid as long as the wrapper, and nobody else uses it.
+    #[must_use]
+    pub unsafe fn from_raw(opts: NonNull<QemuOpts>) -> Self {
+        Self(opts)
+    }
+
+    /// Takes an option; `None` if it was not given and has no default.
+    pub fn take(&mut self, key: &CStr) -> Option<Vec<u8>> {
+        // SAFETY: valid by the constructor's contract.
+        let value = unsafe { qbr_host_opts_take(self.0.as_ptr(), key.as_ptr()) };
+        if value.is_null() {
+            return None;
+        }
+        // SAFETY: the service returns a NUL-terminated string of ours.
+        let copy: CString = unsafe { CStr::from_ptr(value) }.to_owned();
+        // SAFETY: the string is ours and not used again.
+        unsafe { qbr_host_free(value.cast()) }
+        Some(copy.into_bytes())
+    }
+
+    /// Takes an option of type size, in bytes.
+    pub fn take_size(&mut self, key: &CStr, fallback: u64) -> u64 {
+        // SAFETY: valid by the constructor's contract.
+        unsafe { qbr_host_opts_take_size(self.0.as_ptr(), key.as_ptr(), fallback) }
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Byte ranges: offsets and lengths from C are checked once, here, and need no further arithmetic checks.
+
+use crate::errno::Errno;
+
+/// A range of bytes whose end fits in an `i64`.
+///
+/// # Invariants
+/// `offset + bytes <= i64::MAX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteRange {
+    offset: i64,
+    bytes: i64,
+}
+
+impl ByteRange {
+    /// Checks what C passed.
+    ///
+    /// # Errors
+    /// `EINVAL` if a number is negative or the end is not representable.
+    pub fn new(offset: i64, bytes: i64) -> Result<Self, Errno> {
+        if offset < 0 || bytes < 0 || offset.checked_add(bytes).is_none() {
+            return Err(Errno::EINVAL);
+        }
+        // INVARIANT: both are non-negative and the sum was just checked.
+        Ok(Self { offset, bytes })
+    }
+
+    /// First byte.
+    #[must_use]
+    pub fn offset(self) -> i64 {
+        self.offset
+    }
+
+    /// Number of bytes.
+    #[must_use]
+    pub fn bytes(self) -> i64 {
+        self.bytes
+    }
+
+    /// Number of bytes, as a memory size.
+    #[must_use]
+    pub fn len(self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Whether there is nothing in the range.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.bytes == 0
+    }
+
+    /// First byte after the range.
+    #[must_use]
+    pub fn end(self) -> i64 {
+        self.offset.saturating_add(self.bytes)
+    }
+
+    /// The range without its first `done` bytes.
+    #[must_use]
+    pub fn advance(self, done: i64) -> Self {
+        let done = done.clamp(0, self.bytes);
+        // INVARIANT: the end does not move.
+        Self { offset: self.offset.saturating_add(done), bytes: self.bytes.saturating_sub(done) }
+    }
+
+    /// The first `most` bytes of the range.
+    #[must_use]
+    pub fn truncate(self, most: i64) -> Self {
+        // INVARIANT: the end can only come closer.
+        Self { offset: self.offset, bytes: self.bytes.min(most.max(0)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn new_refuses_negative_numbers() {
+        assert_eq!(ByteRange::new(-1, 0), Err(Errno::EINVAL));
+        assert_eq!(ByteRange::new(0, -1), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn new_refuses_an_end_past_the_largest_offset() {
+        assert_eq!(ByteRange::new(i64::MAX, 1), Err(Errno::EINVAL));
+    }
+
+    proptest! {
+        #[test]
+        fn advance_keeps_the_end(offset in 0..i64::MAX / 2, bytes in 0..i64::MAX / 2, done: i64) {
+            let range = ByteRange::new(offset, bytes).unwrap();
+            prop_assert_eq!(range.advance(done).end(), range.end());
+        }
+
+        #[test]
+        fn truncate_and_advance_split_a_range(offset in 0..i64::MAX / 2, bytes in 0..i64::MAX / 2, at in 0..i64::MAX) {
+            let range = ByteRange::new(offset, bytes).unwrap();
+            let (head, tail) = (range.truncate(at), range.advance(at));
+            prop_assert_eq!(head.end(), tail.offset());
+            prop_assert_eq!(head.bytes() + tail.bytes(), range.bytes());
+        }
+    }
+}
