@@ -58,6 +58,19 @@ pub struct VolumeSpec {
 const RESYNC_XLATOR: &CStr = c"*-write-behind";
 const RESYNC_KEY: &CStr = c"resync-failed-syncs-after-fsync";
 
+/// The library's name of a log level (`glusterfs/logging.h`), the nearest one that an option can name.
+fn level_name(level: i32) -> &'static CStr {
+    match level {
+        ..=0 => c"NONE",
+        1..=3 => c"CRITICAL",
+        4 => c"ERROR",
+        5 => c"WARNING",
+        6..=7 => c"INFO",
+        8 => c"DEBUG",
+        9.. => c"TRACE",
+    }
+}
+
 /// A live client of a volume.
 ///
 /// # Invariants
@@ -105,6 +118,13 @@ impl Volume {
         // SAFETY: as above.
         let ret = unsafe {
             glfs_set_xlator_option(fs, RESYNC_XLATOR.as_ptr(), RESYNC_KEY.as_ptr(), c"on".as_ptr())
+        };
+        Error::check("glfs_set_xlator_option", ret.into())?;
+        // DIVERGES: `debug` holds: the volume's own setting (INFO by default) would override it from glfs_init() on, and fill
+        // standard error with what went well. The translator that applies it has the name of the volume.
+        // SAFETY: as above.
+        let ret = unsafe {
+            glfs_set_xlator_option(fs, spec.volume.as_ptr(), c"log-level".as_ptr(), level_name(spec.debug).as_ptr())
         };
         Error::check("glfs_set_xlator_option", ret.into())?;
         // SAFETY: as above.
