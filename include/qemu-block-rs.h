@@ -86,12 +86,12 @@ extern "C" {
 #endif // __cplusplus
 
 /*
- The version of the exported functions that the archive implements: QBR_ABI_VERSION when it was built. Any thread.
+ The version of the exported functions that the archive implements: `QBR_ABI_VERSION` when it was built. Any thread.
  */
 uint32_t qbr_abi_version(void);
 
 /*
- The version of adapter/qbr-host.h that the archive calls: QBR_HOST_VERSION when it was built. Any thread.
+ The version of `adapter/qbr-host.h` that the archive calls: `QBR_HOST_VERSION` when it was built. Any thread.
  */
 uint32_t qbr_host_version(void);
 
@@ -106,7 +106,7 @@ uint32_t qbr_host_version(void);
 void qbr_test_panic_in(const char *name);
 
 /*
- .bdrv_open (7.2: .bdrv_file_open). Opens the image that @options name and takes them out of the dictionary.
+ `.bdrv_open` (7.2: `.bdrv_file_open`). Opens the image that @options name and takes them out of the dictionary.
  Main loop, not in a coroutine; blocks on the network. 0, or -errno with @errp set.
 
  # Safety
@@ -118,7 +118,7 @@ int qbr_gluster_open(BlockDriverState *bs,
                      Error **errp);
 
 /*
- .bdrv_reopen_prepare. Opens the node's file anew with the flags of the reopen; options can't be changed.
+ `.bdrv_reopen_prepare`. Opens the node's file anew with the flags of the reopen; options can't be changed.
  Main loop; blocks on the network. 0, or -errno with @errp set and nothing to undo.
 
  # Safety
@@ -129,7 +129,7 @@ int qbr_gluster_reopen_prepare(BDRVReopenState *state,
                                Error **errp);
 
 /*
- .bdrv_reopen_commit. The node uses its new file from here on. Main loop; the node is drained.
+ `.bdrv_reopen_commit`. The node uses its new file from here on. Main loop; the node is drained.
 
  # Safety
  Pointers as the block layer passes them.
@@ -137,7 +137,7 @@ int qbr_gluster_reopen_prepare(BDRVReopenState *state,
 void qbr_gluster_reopen_commit(BDRVReopenState *state);
 
 /*
- .bdrv_reopen_abort. Forgets the new file. Main loop.
+ `.bdrv_reopen_abort`. Forgets the new file. Main loop.
 
  # Safety
  Pointers as the block layer passes them.
@@ -145,7 +145,7 @@ void qbr_gluster_reopen_commit(BDRVReopenState *state);
 void qbr_gluster_reopen_abort(BDRVReopenState *state);
 
 /*
- .bdrv_close. Closes the file; the connection ends in the background. Main loop; no request is in flight.
+ `.bdrv_close`. Closes the file; the connection ends in the background. Main loop; no request is in flight.
 
  # Safety
  Pointers as the block layer passes them.
@@ -153,7 +153,7 @@ void qbr_gluster_reopen_abort(BDRVReopenState *state);
 void qbr_gluster_close(BlockDriverState *bs);
 
 /*
- .bdrv_co_create. Creates an image as blockdev-create asks. Coroutine; does not block. 0, or -errno with @errp set.
+ `.bdrv_co_create`. Creates an image as blockdev-create asks. Coroutine; does not block. 0, or -errno with @errp set.
 
  # Safety
  Pointers as the block layer passes them.
@@ -162,7 +162,7 @@ int qbr_gluster_co_create(BlockdevCreateOptions *options,
                           Error **errp);
 
 /*
- .bdrv_co_create_opts. Creates an image as qemu-img create asks. Coroutine; does not block. 0, or -errno with @errp set.
+ `.bdrv_co_create_opts`. Creates an image as qemu-img create asks. Coroutine; does not block. 0, or -errno with @errp set.
 
  # Safety
  Pointers as the block layer passes them.
@@ -173,7 +173,7 @@ int qbr_gluster_co_create_opts(BlockDriver *_drv,
                                Error **errp);
 
 /*
- .bdrv_co_truncate. Sets the length to @offset bytes; @exact and @flags make no difference. Coroutine.
+ `.bdrv_co_truncate`. Sets the length to @offset bytes; @exact and @flags make no difference. Coroutine.
  0, or -errno with @errp set.
 
  # Safety
@@ -187,7 +187,7 @@ int qbr_gluster_co_truncate(BlockDriverState *bs,
                             Error **errp);
 
 /*
- .bdrv_co_getlength (7.2: .bdrv_getlength). Length of the image in bytes, or -errno. In a coroutine or in the main loop.
+ `.bdrv_co_getlength` (7.2: `.bdrv_getlength`). Length of the image in bytes, or -errno. In a coroutine or in the main loop.
 
  # Safety
  Pointers as the block layer passes them.
@@ -195,7 +195,7 @@ int qbr_gluster_co_truncate(BlockDriverState *bs,
 int64_t qbr_gluster_getlength(BlockDriverState *bs);
 
 /*
- .bdrv_co_get_allocated_file_size (7.2: .bdrv_get_allocated_file_size). Bytes on disk, or -errno. In a coroutine or in
+ `.bdrv_co_get_allocated_file_size` (7.2: `.bdrv_get_allocated_file_size`). Bytes on disk, or -errno. In a coroutine or in
  the main loop; never waits long for a server that is away.
 
  # Safety
@@ -204,7 +204,7 @@ int64_t qbr_gluster_getlength(BlockDriverState *bs);
 int64_t qbr_gluster_get_allocated_file_size(BlockDriverState *bs);
 
 /*
- .bdrv_co_preadv. Reads @bytes bytes from @offset on into @qiov. Coroutine. 0 or -errno.
+ `.bdrv_co_preadv`. Reads @bytes bytes from @offset on into @qiov. Coroutine. 0 or -errno.
 
  # Safety
  Pointers as the block layer passes them.
@@ -216,7 +216,7 @@ int qbr_gluster_co_preadv(BlockDriverState *bs,
                           unsigned int _flags);
 
 /*
- .bdrv_co_pwritev. Writes @bytes bytes of @qiov from @offset on. Coroutine. 0 or -errno.
+ `.bdrv_co_pwritev`. Writes @bytes bytes of @qiov from @offset on. Coroutine. 0 or -errno.
 
  # Safety
  Pointers as the block layer passes them.
@@ -228,7 +228,7 @@ int qbr_gluster_co_pwritev(BlockDriverState *bs,
                            unsigned int _flags);
 
 /*
- .bdrv_co_pwrite_zeroes. Writes @bytes zero bytes from @offset on. Coroutine. 0 or -errno.
+ `.bdrv_co_pwrite_zeroes`. Writes @bytes zero bytes from @offset on. Coroutine. 0 or -errno.
 
  # Safety
  Pointers as the block layer passes them.
@@ -239,7 +239,7 @@ int qbr_gluster_co_pwrite_zeroes(BlockDriverState *bs,
                                  unsigned int _flags);
 
 /*
- .bdrv_co_pdiscard. Gives back the space of @bytes bytes from @offset on. Coroutine. 0 or -errno.
+ `.bdrv_co_pdiscard`. Gives back the space of @bytes bytes from @offset on. Coroutine. 0 or -errno.
 
  # Safety
  Pointers as the block layer passes them.
@@ -247,7 +247,7 @@ int qbr_gluster_co_pwrite_zeroes(BlockDriverState *bs,
 int qbr_gluster_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
 
 /*
- .bdrv_co_flush_to_disk. Makes acknowledged writes durable. Coroutine. 0 or -errno; once it failed it fails for ever.
+ `.bdrv_co_flush_to_disk`. Makes acknowledged writes durable. Coroutine. 0 or -errno; once it failed it fails for ever.
 
  # Safety
  Pointers as the block layer passes them.
@@ -255,8 +255,8 @@ int qbr_gluster_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 int qbr_gluster_co_flush_to_disk(BlockDriverState *bs);
 
 /*
- .bdrv_co_block_status. What the range holds: @pnum bytes that are alike, stored at @map in @file. Coroutine.
- @mode is BDRV_WANT_* of QEMU 10.2 (older: 1 for want_zero, else 0). BDRV_BLOCK_* or -errno.
+ `.bdrv_co_block_status`. What the range holds: @pnum bytes that are alike, stored at @map in @file. Coroutine.
+ @mode is `BDRV_WANT_*` of QEMU 10.2 (older: 1 for `want_zero`, else 0). `BDRV_BLOCK_*` or -errno.
 
  # Safety
  Pointers as the block layer passes them.
@@ -270,7 +270,7 @@ int qbr_gluster_co_block_status(BlockDriverState *bs,
                                 BlockDriverState **file);
 
 /*
- .bdrv_refresh_limits. Tells the block layer what requests the node takes. Main loop.
+ `.bdrv_refresh_limits`. Tells the block layer what requests the node takes. Main loop.
 
  # Safety
  Pointers as the block layer passes them.

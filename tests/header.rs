@@ -2,6 +2,7 @@
 // Copyright (c) 2026 The qemu-block-rs authors
 
 //! The committed C header is what cbindgen makes of the sources, and a header that any C or C++ program can include.
+#![expect(clippy::unwrap_used, reason = "a test stops where its set-up fails")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ fn generate() -> String {
     String::from_utf8(header).unwrap()
 }
 
-/// Compiles `source` and returns what the compiler had to say.
+/// Compiles `source`; fails with what the compiler had to say.
 fn compile(compiler: &str, flags: &[&str], name: &str, source: &str) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let file = folder.join(name);
@@ -40,7 +41,7 @@ fn compile(compiler: &str, flags: &[&str], name: &str, source: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// With QBR_BLESS=1 the committed header is replaced instead.
+/// With `QBR_BLESS=1` the committed header is replaced instead.
 #[test]
 fn header_is_up_to_date() {
     let path = root().join("include/qemu-block-rs.h");
@@ -70,5 +71,8 @@ fn header_has_the_version_of_the_package() {
     let meson = fs::read_to_string(root().join("meson.build")).unwrap();
     let version = env!("CARGO_PKG_VERSION");
     assert!(manifest.contains(&format!("version = \"{version}\"")));
-    assert!(meson.contains(&format!("version: '{version}'")), "meson.build has another version than Cargo.toml");
+    assert!(
+        meson.contains(&format!("version: '{version}'")),
+        "meson.build has another version than Cargo.toml"
+    );
 }

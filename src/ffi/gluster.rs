@@ -42,7 +42,7 @@ fn access(flags: c_int) -> Access {
     Access { writable: flags & QBR_O_RDWR != 0, direct: flags & QBR_O_NOCACHE != 0 }
 }
 
-/// .bdrv_open (7.2: .bdrv_file_open). Opens the image that @options name and takes them out of the dictionary.
+/// `.bdrv_open` (7.2: `.bdrv_file_open`). Opens the image that @options name and takes them out of the dictionary.
 /// Main loop, not in a coroutine; blocks on the network. 0, or -errno with @errp set.
 ///
 /// # Safety
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn qbr_gluster_open(
     unsafe { guard::call_errp(c"qbr_gluster_open", errp, body) }
 }
 
-/// .bdrv_reopen_prepare. Opens the node's file anew with the flags of the reopen; options can't be changed.
+/// `.bdrv_reopen_prepare`. Opens the node's file anew with the flags of the reopen; options can't be changed.
 /// Main loop; blocks on the network. 0, or -errno with @errp set and nothing to undo.
 ///
 /// # Safety
@@ -101,7 +101,7 @@ pub unsafe extern "C" fn qbr_gluster_reopen_prepare(
     unsafe { guard::call_errp(c"qbr_gluster_reopen_prepare", errp, body) }
 }
 
-/// .bdrv_reopen_commit. The node uses its new file from here on. Main loop; the node is drained.
+/// `.bdrv_reopen_commit`. The node uses its new file from here on. Main loop; the node is drained.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn qbr_gluster_reopen_commit(state: *mut BDRVReopenState) 
     });
 }
 
-/// .bdrv_reopen_abort. Forgets the new file. Main loop.
+/// `.bdrv_reopen_abort`. Forgets the new file. Main loop.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn qbr_gluster_reopen_abort(state: *mut BDRVReopenState) {
     });
 }
 
-/// .bdrv_close. Closes the file; the connection ends in the background. Main loop; no request is in flight.
+/// `.bdrv_close`. Closes the file; the connection ends in the background. Main loop; no request is in flight.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
@@ -156,12 +156,15 @@ pub unsafe extern "C" fn qbr_gluster_close(bs: *mut BlockDriverState) {
     });
 }
 
-/// .bdrv_co_create. Creates an image as blockdev-create asks. Coroutine; does not block. 0, or -errno with @errp set.
+/// `.bdrv_co_create`. Creates an image as blockdev-create asks. Coroutine; does not block. 0, or -errno with @errp set.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn qbr_gluster_co_create(options: *mut BlockdevCreateOptions, errp: *mut *mut Error) -> c_int {
+pub unsafe extern "C" fn qbr_gluster_co_create(
+    options: *mut BlockdevCreateOptions,
+    errp: *mut *mut Error,
+) -> c_int {
     let body = async |rq: &_| {
         // SAFETY: the block layer passes valid options.
         let map = unsafe { from_create_options(arg::not_null(options)?) };
@@ -171,7 +174,7 @@ pub unsafe extern "C" fn qbr_gluster_co_create(options: *mut BlockdevCreateOptio
     unsafe { guard::create_errp::<GlusterError>(c"qbr_gluster_co_create", errp, body) }
 }
 
-/// .bdrv_co_create_opts. Creates an image as qemu-img create asks. Coroutine; does not block. 0, or -errno with @errp set.
+/// `.bdrv_co_create_opts`. Creates an image as qemu-img create asks. Coroutine; does not block. 0, or -errno with @errp set.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
@@ -201,7 +204,7 @@ pub unsafe extern "C" fn qbr_gluster_co_create_opts(
     unsafe { guard::create_errp::<GlusterError>(c"qbr_gluster_co_create_opts", errp, body) }
 }
 
-/// .bdrv_co_truncate. Sets the length to @offset bytes; @exact and @flags make no difference. Coroutine.
+/// `.bdrv_co_truncate`. Sets the length to @offset bytes; @exact and @flags make no difference. Coroutine.
 /// 0, or -errno with @errp set.
 ///
 /// # Safety
@@ -230,7 +233,7 @@ pub unsafe extern "C" fn qbr_gluster_co_truncate(
     unsafe { guard::request_errp(c"qbr_gluster_co_truncate", bs, errp, body) }
 }
 
-/// .bdrv_co_getlength (7.2: .bdrv_getlength). Length of the image in bytes, or -errno. In a coroutine or in the main loop.
+/// `.bdrv_co_getlength` (7.2: `.bdrv_getlength`). Length of the image in bytes, or -errno. In a coroutine or in the main loop.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
@@ -248,7 +251,7 @@ pub unsafe extern "C" fn qbr_gluster_getlength(bs: *mut BlockDriverState) -> i64
     }
 }
 
-/// .bdrv_co_get_allocated_file_size (7.2: .bdrv_get_allocated_file_size). Bytes on disk, or -errno. In a coroutine or in
+/// `.bdrv_co_get_allocated_file_size` (7.2: `.bdrv_get_allocated_file_size`). Bytes on disk, or -errno. In a coroutine or in
 /// the main loop; never waits long for a server that is away.
 ///
 /// # Safety
@@ -261,7 +264,7 @@ pub unsafe extern "C" fn qbr_gluster_get_allocated_file_size(bs: *mut BlockDrive
     unsafe { guard::query(c"qbr_gluster_get_allocated_file_size", bs, failed, body) }
 }
 
-/// .bdrv_co_preadv. Reads @bytes bytes from @offset on into @qiov. Coroutine. 0 or -errno.
+/// `.bdrv_co_preadv`. Reads @bytes bytes from @offset on into @qiov. Coroutine. 0 or -errno.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
@@ -283,7 +286,7 @@ pub unsafe extern "C" fn qbr_gluster_co_preadv(
     unsafe { guard::request(c"qbr_gluster_co_preadv", bs, body) }
 }
 
-/// .bdrv_co_pwritev. Writes @bytes bytes of @qiov from @offset on. Coroutine. 0 or -errno.
+/// `.bdrv_co_pwritev`. Writes @bytes bytes of @qiov from @offset on. Coroutine. 0 or -errno.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
@@ -305,7 +308,7 @@ pub unsafe extern "C" fn qbr_gluster_co_pwritev(
     unsafe { guard::request(c"qbr_gluster_co_pwritev", bs, body) }
 }
 
-/// .bdrv_co_pwrite_zeroes. Writes @bytes zero bytes from @offset on. Coroutine. 0 or -errno.
+/// `.bdrv_co_pwrite_zeroes`. Writes @bytes zero bytes from @offset on. Coroutine. 0 or -errno.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
@@ -323,12 +326,16 @@ pub unsafe extern "C" fn qbr_gluster_co_pwrite_zeroes(
     unsafe { guard::request(c"qbr_gluster_co_pwrite_zeroes", bs, body) }
 }
 
-/// .bdrv_co_pdiscard. Gives back the space of @bytes bytes from @offset on. Coroutine. 0 or -errno.
+/// `.bdrv_co_pdiscard`. Gives back the space of @bytes bytes from @offset on. Coroutine. 0 or -errno.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn qbr_gluster_co_pdiscard(bs: *mut BlockDriverState, offset: i64, bytes: i64) -> c_int {
+pub unsafe extern "C" fn qbr_gluster_co_pdiscard(
+    bs: *mut BlockDriverState,
+    offset: i64,
+    bytes: i64,
+) -> c_int {
     let body = async |rq: &_, state: &Gluster| -> Result<c_int, GlusterError> {
         state.discard(rq, ByteRange::new(offset, bytes)?).await.map(|()| 0)
     };
@@ -336,25 +343,27 @@ pub unsafe extern "C" fn qbr_gluster_co_pdiscard(bs: *mut BlockDriverState, offs
     unsafe { guard::request(c"qbr_gluster_co_pdiscard", bs, body) }
 }
 
-/// .bdrv_co_flush_to_disk. Makes acknowledged writes durable. Coroutine. 0 or -errno; once it failed it fails for ever.
+/// `.bdrv_co_flush_to_disk`. Makes acknowledged writes durable. Coroutine. 0 or -errno; once it failed it fails for ever.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_co_flush_to_disk(bs: *mut BlockDriverState) -> c_int {
     let body = async |rq: &_, state: &Gluster| -> Result<c_int, GlusterError> {
-        let name = || NonNull::new(bs).map_or_else(String::new, |bs| {
-            // SAFETY: the block layer passes a valid node.
-            unsafe { Bs::from_raw(bs) }.name()
-        });
+        let name = || {
+            NonNull::new(bs).map_or_else(String::new, |bs| {
+                // SAFETY: the block layer passes a valid node.
+                unsafe { Bs::from_raw(bs) }.name()
+            })
+        };
         state.flush(rq, name).await.map(|()| 0)
     };
     // SAFETY: the block layer passes a valid node.
     unsafe { guard::request(c"qbr_gluster_co_flush_to_disk", bs, body) }
 }
 
-/// .bdrv_co_block_status. What the range holds: @pnum bytes that are alike, stored at @map in @file. Coroutine.
-/// @mode is BDRV_WANT_* of QEMU 10.2 (older: 1 for want_zero, else 0). BDRV_BLOCK_* or -errno.
+/// `.bdrv_co_block_status`. What the range holds: @pnum bytes that are alike, stored at @map in @file. Coroutine.
+/// @mode is `BDRV_WANT_*` of QEMU 10.2 (older: 1 for `want_zero`, else 0). `BDRV_BLOCK_*` or -errno.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
@@ -393,7 +402,7 @@ pub unsafe extern "C" fn qbr_gluster_co_block_status(
     ret
 }
 
-/// .bdrv_refresh_limits. Tells the block layer what requests the node takes. Main loop.
+/// `.bdrv_refresh_limits`. Tells the block layer what requests the node takes. Main loop.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.

@@ -123,7 +123,9 @@ pub(super) unsafe fn request_errp<T, E: ToErrno + Explain>(
     let mut failure = None;
     // SAFETY: the caller's promise.
     let ret = unsafe {
-        request(export, bs, async |rq, state: &T| body(rq, state).await.map_err(|error| keep(&mut failure, error)))
+        request(export, bs, async |rq, state: &T| {
+            body(rq, state).await.map_err(|error| keep(&mut failure, error))
+        })
     };
     // SAFETY: the caller's promise; nothing else sets it.
     unsafe { explain(export, ret, failure, errp) }

@@ -8,13 +8,13 @@ use std::ffi::{c_char, CStr};
 use super::guard;
 use crate::abi::{HOST_VERSION, QBR_ABI_VERSION};
 
-/// The version of the exported functions that the archive implements: QBR_ABI_VERSION when it was built. Any thread.
+/// The version of the exported functions that the archive implements: `QBR_ABI_VERSION` when it was built. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn qbr_abi_version() -> u32 {
     QBR_ABI_VERSION
 }
 
-/// The version of adapter/qbr-host.h that the archive calls: QBR_HOST_VERSION when it was built. Any thread.
+/// The version of `adapter/qbr-host.h` that the archive calls: `QBR_HOST_VERSION` when it was built. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn qbr_host_version() -> u32 {
     HOST_VERSION

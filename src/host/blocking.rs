@@ -109,8 +109,7 @@ fn work() {
             continue;
         }
         pool.idle = pool.idle.saturating_add(1);
-        let (guard, timeout) =
-            WORK.wait_timeout(pool, LINGER).unwrap_or_else(PoisonError::into_inner);
+        let (guard, timeout) = WORK.wait_timeout(pool, LINGER).unwrap_or_else(PoisonError::into_inner);
         pool = guard;
         pool.idle = pool.idle.saturating_sub(1);
         if timeout.timed_out() && pool.jobs.is_empty() {

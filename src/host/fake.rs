@@ -8,8 +8,8 @@ use std::ffi::{c_char, c_int, c_void};
 use libc::iovec;
 
 use crate::sys::host::{
-    BDRVReopenState, BlockDriverState, BlockdevCreateOptions, Error, QDict, QEMUIOVector, QbrLimits, QbrOptionFn,
-    QbrTask, QemuOpts,
+    BDRVReopenState, BlockDriverState, BlockdevCreateOptions, Error, QDict, QEMUIOVector, QbrLimits,
+    QbrOptionFn, QbrTask, QemuOpts,
 };
 
 macro_rules! absent {

@@ -15,7 +15,7 @@ pub mod options;
 pub mod qemu;
 pub mod unwind;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 mod fake;
 
 pub use blocking::{spawn_blocking, spawn_detached};

@@ -62,9 +62,8 @@ impl Bs {
     pub fn apply_auto_read_only(self, reason: &str) -> Result<(), Errno> {
         let reason = c_text(reason);
         // SAFETY: valid by the constructor's contract; a NULL error pointer is allowed.
-        let ret = unsafe {
-            raw::qbr_host_apply_auto_read_only(self.0.as_ptr(), reason.as_ptr(), ptr::null_mut())
-        };
+        let ret =
+            unsafe { raw::qbr_host_apply_auto_read_only(self.0.as_ptr(), reason.as_ptr(), ptr::null_mut()) };
         if ret < 0 {
             return Err(Errno::from_code(ret.saturating_neg()));
         }

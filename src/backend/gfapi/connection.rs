@@ -20,6 +20,7 @@ use crate::errno::Errno;
 use crate::host::thread;
 
 /// How long an idle connection waits for its next user.
+// DIVERGES: the C driver ends the connection when its last node closes, and every command waits the 5 to 10 seconds for it.
 const LINGER: Duration = Duration::from_secs(10);
 /// How many connections end at the same time.
 const MAX_REAPERS: usize = 8;
@@ -131,7 +132,9 @@ impl Connection {
     /// Takes the connection out of the registry, so that the next one to ask gets a new one.
     pub fn retire(&self) {
         let mut registry = registry();
-        if let Some(entry) = registry.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.volume, &self.volume)) {
+        if let Some(entry) =
+            registry.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.volume, &self.volume))
+        {
             // A specification without servers equals nobody's; the entry goes when its users have gone.
             entry.spec.servers.clear();
         }
@@ -140,7 +143,9 @@ impl Connection {
     /// One more share.
     fn share(&self) -> Self {
         let mut registry = registry();
-        if let Some(entry) = registry.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.volume, &self.volume)) {
+        if let Some(entry) =
+            registry.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.volume, &self.volume))
+        {
             entry.users = entry.users.saturating_add(1);
         }
         drop(registry);

@@ -105,9 +105,8 @@ impl File {
         let mut buffer: Vec<u8> = Vec::new();
         buffer.try_reserve_exact(bytes).map_err(|_| Error { op: OP, errno: Errno::ENOMEM })?;
         // SAFETY: `fd` is valid (type invariant), and the buffer has room for `bytes` bytes.
-        let ret = unsafe {
-            glfs_pread(self.fd.as_ptr(), buffer.as_mut_ptr().cast(), bytes, 0, 0, ptr::null_mut())
-        };
+        let ret =
+            unsafe { glfs_pread(self.fd.as_ptr(), buffer.as_mut_ptr().cast(), bytes, 0, 0, ptr::null_mut()) };
         Error::check(OP, i64::try_from(ret).unwrap_or(-1)).map(drop)
     }
 
@@ -250,11 +249,8 @@ unsafe extern "C" fn completed(
     _after: *mut glfs_stat,
     data: *mut c_void,
 ) {
-    let result = if ret < 0 {
-        i64::from(Errno::last().to_ret())
-    } else {
-        i64::try_from(ret).unwrap_or(i64::MAX)
-    };
+    let result =
+        if ret < 0 { i64::from(Errno::last().to_ret()) } else { i64::try_from(ret).unwrap_or(i64::MAX) };
     // SAFETY: `data` is what `Request::submit` gave to the call.
     unsafe { Token::complete(data, result) }
 }

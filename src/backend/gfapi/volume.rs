@@ -11,8 +11,8 @@ use super::file::File;
 use super::Connection;
 use crate::errno::Errno;
 use crate::sys::gfapi::{
-    glfs, glfs_creat, glfs_fini, glfs_init, glfs_new, glfs_open, glfs_set_logging,
-    glfs_set_volfile_server, glfs_set_xlator_option, glfs_unlink,
+    glfs, glfs_creat, glfs_fini, glfs_init, glfs_new, glfs_open, glfs_set_logging, glfs_set_volfile_server,
+    glfs_set_xlator_option, glfs_unlink,
 };
 
 /// A server that the description of the volume (the volfile) can be fetched from.
@@ -42,6 +42,7 @@ impl std::fmt::Display for Server {
 }
 
 /// Everything that makes one connection differ from another.
+// DIVERGES: the C driver goes by the name of the volume alone, and ignores the servers and log options of all nodes but the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeSpec {
     /// Name of the volume.
@@ -106,9 +107,7 @@ impl Volume {
                 Server::Unix { path } => (c"unix", path, 0),
             };
             // SAFETY: `fs` is valid (type invariant); the library copies the strings.
-            let ret = unsafe {
-                glfs_set_volfile_server(fs, transport.as_ptr(), address.as_ptr(), port)
-            };
+            let ret = unsafe { glfs_set_volfile_server(fs, transport.as_ptr(), address.as_ptr(), port) };
             Error::check("glfs_set_volfile_server", ret.into())?;
         }
         // SAFETY: as above.
@@ -124,14 +123,23 @@ impl Volume {
         // standard error with what went well. The translator that applies it has the name of the volume.
         // SAFETY: as above.
         let ret = unsafe {
-            glfs_set_xlator_option(fs, spec.volume.as_ptr(), c"log-level".as_ptr(), level_name(spec.debug).as_ptr())
+            glfs_set_xlator_option(
+                fs,
+                spec.volume.as_ptr(),
+                c"log-level".as_ptr(),
+                level_name(spec.debug).as_ptr(),
+            )
         };
         Error::check("glfs_set_xlator_option", ret.into())?;
         // SAFETY: as above.
         let ret = unsafe { glfs_init(fs) };
         Error::check("glfs_init", ret.into()).map(drop).map_err(|error| {
             // The library fails without a reason when the server doesn't know the volume.
-            if error.errno == Errno::EIO { Error { errno: Errno::EINVAL, ..error } } else { error }
+            if error.errno == Errno::EIO {
+                Error { errno: Errno::EINVAL, ..error }
+            } else {
+                error
+            }
         })
     }
 

@@ -47,6 +47,8 @@ impl Gluster {
     /// The server's; `ENOTSUP` for preallocation when it shrinks; `ENOMEDIUM` after a failed fsync.
     pub async fn truncate(&self, rq: &Request, length: i64, mode: Preallocation) -> Result<(), Error> {
         self.check_usable()?;
+        // DIVERGES: the event loop goes on meanwhile; the C driver stops it. So it is with every other call that waits for a server
+        // while the node is open.
         let file = Arc::clone(&self.file);
         spawn_blocking(rq, move || resize(&file, length, mode)).await?
     }
@@ -66,7 +68,9 @@ pub(super) fn resize(file: &File, length: i64, mode: Preallocation) -> Result<()
     }
     let new = ByteRange::new(old, length.saturating_sub(old)).map_err(|_| Error::Size(length.into()))?;
     let grown = match mode {
-        Preallocation::Off => file.truncate(length).map_err(|source| failed("grow the image", length, source)),
+        Preallocation::Off => {
+            file.truncate(length).map_err(|source| failed("grow the image", length, source))
+        }
         Preallocation::Falloc => {
             file.allocate(new).map_err(|source| failed("preallocate the image", length, source))
         }
@@ -76,6 +80,7 @@ pub(super) fn resize(file: &File, length: i64, mode: Preallocation) -> Result<()
             .map_err(|source| failed("preallocate the image", length, source)),
     };
     if grown.is_err() {
+        // DIVERGES: an image that can't grow keeps its length; the C driver leaves it at the new one.
         // Nobody was told of the new length yet. If this fails too, the first error is the one that matters.
         drop(file.truncate(old));
     }

@@ -36,7 +36,8 @@ pub(super) struct Allocated {
 impl Gluster {
     /// A node that has just been opened.
     pub(super) fn new(file: File, options: Options, seek_data: bool, alignment: u32, allocated: i64) -> Self {
-        let allocated = Arc::new(Allocated { bytes: AtomicI64::new(allocated), asking: AtomicBool::new(false) });
+        let allocated =
+            Arc::new(Allocated { bytes: AtomicI64::new(allocated), asking: AtomicBool::new(false) });
         Self { file: Arc::new(file), options, seek_data, alignment, allocated, failed: AtomicI32::new(0) }
     }
 
