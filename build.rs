@@ -50,9 +50,27 @@ fn gluster(out: &std::path::Path) {
         builder = builder.clang_arg(format!("-I{}", path.display()));
     }
     for function in [
-        "new", "set_volfile_server", "set_logging", "set_xlator_option", "init", "fini", "open", "creat", "close",
-        "unlink", "lseek", "fstat", "pread", "ftruncate", "fallocate", "zerofill", "preadv_async", "pwritev_async",
-        "fsync_async", "discard_async", "zerofill_async",
+        "new",
+        "set_volfile_server",
+        "set_logging",
+        "set_xlator_option",
+        "init",
+        "fini",
+        "open",
+        "creat",
+        "close",
+        "unlink",
+        "lseek",
+        "fstat",
+        "pread",
+        "ftruncate",
+        "fallocate",
+        "zerofill",
+        "preadv_async",
+        "pwritev_async",
+        "fsync_async",
+        "discard_async",
+        "zerofill_async",
     ] {
         builder = builder.allowlist_function(format!("glfs_{function}"));
     }

@@ -29,8 +29,9 @@ name+=${STOCK:+-stock}${BUILTIN:+-builtin}
 folder=$QBR_BUILD/$name
 take_lock "$name"
 
+# libgfapi loads its translators, which are in glusterfs-common, when it connects.
 # shellcheck disable=SC2046
-need_packages $(qemu_packages "$src") libgnutls28-dev flex bison ${SYSTEM:+libfdt-dev libpixman-1-dev libslirp-dev}
+need_packages $(qemu_packages "$src") libgnutls28-dev flex bison glusterfs-common ${SYSTEM:+libfdt-dev libpixman-1-dev libslirp-dev}
 
 tree=$src
 if [[ -z ${STOCK:-} ]]; then

@@ -44,7 +44,16 @@ impl Errno {
     /// The calling thread's `errno`. Must be the first statement after the call that failed.
     #[must_use]
     pub fn last() -> Self {
-        Self::from_code(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+        Self::last_or(Self::EIO)
+    }
+
+    /// As [`Errno::last`], for calls that are known to fail without setting `errno`.
+    #[must_use]
+    pub fn last_or(fallback: Self) -> Self {
+        match std::io::Error::last_os_error().raw_os_error() {
+            Some(0) | None => fallback,
+            Some(code) => Self::from_code(code),
+        }
     }
 
     /// The positive number.

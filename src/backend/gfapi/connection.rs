@@ -264,7 +264,12 @@ fn reap() {
     loop {
         match guard.next_to_end() {
             Ok(volume) => {
-                drop(guard);
+                if guard.ending.is_empty() {
+                    drop(guard);
+                } else {
+                    // The others need not wait for this one.
+                    need_reaper(guard);
+                }
                 volume.fini();
                 CHANGED.notify_all();
                 guard = registry();

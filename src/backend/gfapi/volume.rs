@@ -133,14 +133,12 @@ impl Volume {
         Error::check("glfs_set_xlator_option", ret.into())?;
         // SAFETY: as above.
         let ret = unsafe { glfs_init(fs) };
-        Error::check("glfs_init", ret.into()).map(drop).map_err(|error| {
-            // The library fails without a reason when the server doesn't know the volume.
-            if error.errno == Errno::EIO {
-                Error { errno: Errno::EINVAL, ..error }
-            } else {
-                error
-            }
-        })
+        if ret < 0 {
+            // The library can fail without a reason, for example when a server doesn't know the volume.
+            let errno = Errno::last_or(Errno::EINVAL);
+            return Err(Error { op: "glfs_init", errno });
+        }
+        Ok(())
     }
 
     /// Opens an existing file. Blocks on the network.
