@@ -122,7 +122,10 @@ mod models {
     }
 
     fn run(operations: usize, before_submit_returns: bool) {
-        loom::model(move || {
+        let mut builder = loom::model::Builder::new();
+        // All interleavings with up to three preemptions; without a bound it takes hours.
+        builder.preemption_bound = Some(3);
+        builder.check(move || {
             let model = Arc::new(Model {
                 park: Park::new(),
                 done: [AtomicBool::new(false), AtomicBool::new(false)],
