@@ -27,7 +27,8 @@ title() {
     number=$((number + 1))
     printf '\n%s%2d. %s%s\n' "$bold" "$number" "$*" "$plain"
 }
-shown() { printf '    %s%s$ %s%s\n' "$dim" "$1" "$2" "$plain"; }
+# A command at its prompt; a long one goes on in the next line.
+shown() { fold -s -w 108 <<< "$1\$ $2" | sed "\$!s/ *\$/ \\\\/; 2,\$s/^/    /; s/.*/    $dim&$plain/"; }
 result() { printf '    %s%s%s\n' "$green" "$*" "$plain"; }
 
 # --- where the commands run --------------------------------------------------------------------------------------
@@ -48,7 +49,7 @@ why_not_installed() {
     [[ -z $QBR_DEMO_SUITE ]] || { echo "DEMO_SUITE asks for it"; return; }
     package_installed qemu-utils || { echo "no QEMU is installed on this machine"; return; }
     version=$(dpkg-query -W -f '${Version}' qemu-utils)
-    [[ $version == 1:$series[.+]* && $version != *~bpo* ]] ||
+    [[ $version == 1:${series}[.+]* && $version != *~bpo* ]] ||
         { echo "the installed QEMU ($version) is not Debian $release's own"; return; }
     package_installed qemu-block-extra || { echo "qemu-block-extra is not installed on this machine"; return; }
     [[ $(command -v qemu-img) == /usr/bin/qemu-img ]] || echo "the first qemu-img in PATH is not the distribution's"
@@ -60,6 +61,7 @@ debian() {
 }
 
 # A command as one would type it, with $URL for the volume.
+# shellcheck disable=SC2016
 typed() {
     local word text=''
     for word; do
@@ -180,18 +182,16 @@ result "$(debian qemu-img --version | sed -n 's/.* version //p'): not a byte dif
 
 title "A disk image with something in it: ext4, $FILES files"
 python3 - "$FILES" << 'END'
-import hashlib, os, random, sys
+import os, random, sys
 rng = random.Random(20)
-with open("files.sha256", "w", encoding="ascii") as sums:
-    for n in range(int(sys.argv[1])):
-        folder = f"tree/{n % 60:02}/{n % 7}"
-        os.makedirs(folder, exist_ok=True)
-        data = rng.randbytes(int(rng.expovariate(1 / 24000)))
-        if n % 3 == 0:
-            data += b"the same line again and again\n" * rng.randrange(2000)
-        with open(f"{folder}/{n:04}", "wb") as file:
-            file.write(data)
-        print(hashlib.sha256(data).hexdigest(), f" {folder[5:]}/{n:04}", file=sums)
+for n in range(int(sys.argv[1])):
+    folder = f"tree/{n % 60:02}/{n % 7}"
+    os.makedirs(folder, exist_ok=True)
+    data = rng.randbytes(int(rng.expovariate(1 / 24000)))
+    if n % 3 == 0:
+        data += b"the same line again and again\n" * rng.randrange(2000)
+    with open(f"{folder}/{n:04}", "wb") as file:
+        file.write(data)
 END
 here mkfs.ext4 -q -F -d tree disk.img 256M
 image_hash=$(hash_of disk.img)
@@ -216,13 +216,10 @@ on_debian qemu-img compare -f raw -F raw disk.img "$url/disk.img"
 result "$(< "$DEMO/output") ($took)"
 on_debian qemu-img convert -f raw -O raw "$url/disk.img" back.img
 result "read in $took"
-mkdir files
 here e2fsck -fn back.img
-here debugfs -R 'rdump / files' back.img
-(cd files && sha256sum --quiet -c ../files.sha256) > sums.log 2>&1 || die "files differ: $(head -n 5 sums.log)"
+result "$(tail -n 1 "$DEMO/output")"
 same_hash back.img
-result "SHA-256 ${image_hash:0:16}..., a clean file system, and all $FILES files as they were"
-rm -rf files
+result "SHA-256 ${image_hash:0:16}..., the same"
 
 title "As a guest would: any offset, any size, zeroes, discard, flush"
 on_debian qemu-img create -f raw "$url/guest.img" 64M
@@ -235,7 +232,8 @@ title "Together with QEMU's C driver on the same volume, both ways"
 on_debian stock qemu-img convert -f raw -O raw "$url/disk.img" theirs.img
 same_hash theirs.img
 result "the C driver reads what ours wrote: same SHA-256 ($took)"
-on_debian stock qemu-img convert -f raw -O raw disk.img "$url/theirs.img"
+on_debian qemu-img create -f raw "$url/theirs.img" 256M
+on_debian stock qemu-img convert -n -f raw -O raw disk.img "$url/theirs.img"
 on_debian qemu-img convert -f raw -O raw "$url/theirs.img" back.img
 same_hash back.img
 result "ours reads what the C driver wrote: same SHA-256 ($took)"
@@ -248,6 +246,7 @@ on_debian qemu-img info -f raw "$url/disk.img"
 result "$took"
 
 title "A QEMU with our driver in its source tree"
+grep -qaF qbr_gluster_open "$integrated/block-gluster.so" || die "$integrated/block-gluster.so is not ours"
 here "$integrated/qemu-img" --version
 sed -n '1s/^/    /p' "$DEMO/output"
 here "$integrated/qemu-img" convert -f raw -O raw "$url/disk.img" back.img
