@@ -59,7 +59,7 @@ need_root() {
     command -v sudo > /dev/null ||
         die "this needs root: it sets up private folders and mounts; run it as root or install sudo"
     local name keep=()
-    for name in "${!QBR_@}" QEMU BUILTIN SYSTEM CI TERM DEBUG SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE \
+    for name in "${!QBR_@}" QEMU BUILTIN SYSTEM STOCK QEMU_SOURCE CI TERM DEBUG SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE \
         http_proxy https_proxy no_proxy; do
         [[ -z ${!name:-} ]] || keep+=("$name=${!name}")
     done

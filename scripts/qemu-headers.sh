@@ -63,8 +63,7 @@ mapfile -t headers < <(ninja -C "$folder" -t query "$object" | sed -n 's/^ *||* 
 run_logged "headers-$(basename "$folder")" ninja -C "$folder" "${headers[@]}" ||
     die "QEMU's generated headers could not be made"
 python3 "$QBR_TOP/scripts/qemu-cflags.py" "$folder" > "$folder/adapter-cflags.new"
-cmp -s "$folder/adapter-cflags.new" "$folder/adapter-cflags" && rm "$folder/adapter-cflags.new" ||
-    mv "$folder/adapter-cflags.new" "$folder/adapter-cflags"
+mv "$folder/adapter-cflags.new" "$folder/adapter-cflags"
 
 if [[ -n $cflags ]]; then
     tr '\n' ' ' < "$folder/adapter-cflags"

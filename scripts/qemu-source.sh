@@ -139,7 +139,8 @@ by_number() {
 
 installed() {
     local binary source wanted folder f versions
-    binary=$(dpkg-query -W -f '${Version}' qemu-utils 2> /dev/null) && [[ -n $binary ]] ||
+    binary=$(dpkg-query -W -f '${Version}' qemu-utils 2> /dev/null || true)
+    [[ -n $binary ]] ||
         die "no distribution QEMU is installed here (package qemu-utils): apt-get install qemu-utils"
     source=$(dpkg-query -W -f '${source:Version}' qemu-utils)
     # A backport whose own source is gone is the rebuild of a version that may still be there. modules.sh compares
