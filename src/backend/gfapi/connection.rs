@@ -93,7 +93,7 @@ impl Connection {
         match connected.map(drop) {
             Ok(()) => Ok(Self { volume, was_idle }),
             Err(error) => {
-                leave(&volume);
+                leave(volume);
                 Err(error)
             }
         }
@@ -161,7 +161,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        leave(&self.volume);
+        leave(std::mem::take(&mut self.volume));
     }
 }
 
@@ -220,11 +220,13 @@ impl Registry {
 }
 
 /// A user of the connection leaves.
-fn leave(volume: &Arc<OnceCell<Volume>>) {
+fn leave(volume: Arc<OnceCell<Volume>>) {
     let mut registry = registry();
-    let Some(index) = registry.entries.iter().position(|entry| Arc::ptr_eq(&entry.volume, volume)) else {
+    let Some(index) = registry.entries.iter().position(|entry| Arc::ptr_eq(&entry.volume, &volume)) else {
         return;
     };
+    // Under the lock: whoever finds an entry without users must hold the only reference to its client, to end it.
+    drop(volume);
     let Some(entry) = registry.entries.get_mut(index) else { return };
     entry.users = entry.users.saturating_sub(1);
     entry.idle_since = Instant::now();
@@ -264,10 +266,10 @@ fn reap() {
     loop {
         match guard.next_to_end() {
             Ok(volume) => {
-                if guard.ending.is_empty() {
+                if guard.ending.is_empty() && guard.entries.iter().all(|entry| entry.users > 0) {
                     drop(guard);
                 } else {
-                    // The others need not wait for this one.
+                    // The others, also those that only become due later, need not wait for this one.
                     need_reaper(guard);
                 }
                 volume.fini();
