@@ -4,7 +4,7 @@
 //! Creating an image: the options of `qemu-img create` and of `blockdev-create`, and the work itself.
 
 use super::error::Error;
-use super::open::connect;
+use super::open::through_connection;
 use super::options::{parse_debug, Options};
 use super::resize::{resize, Preallocation};
 use crate::backend::gfapi::{self, Connection, File};
@@ -74,8 +74,8 @@ pub async fn create(rq: &Request, create: Create) -> Result<(), Error> {
 
 /// Creates the image. Blocks.
 fn create_now(create: &Create) -> Result<(), Error> {
-    let connection = connect(&create.options)?;
-    let (file, is_new) = create_file(&connection, create)?;
+    let (connection, (file, is_new)) =
+        through_connection(&create.options, |connection| create_file(connection, create))?;
     let result = resize(&file, create.length, create.preallocation);
     let result = result.and(file.close().map_err(|source| failed(create, source)));
     // DIVERGES: what could not be made as wanted is not left behind as an empty file.

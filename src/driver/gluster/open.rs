@@ -40,19 +40,19 @@ impl Access {
 pub fn open(
     mut map: OptionMap,
     access: Access,
-    allow_read_only: impl FnOnce(&str) -> Result<(), Errno>,
+    allow_read_only: impl Fn(&str) -> Result<(), Errno>,
 ) -> Result<Gluster, Error> {
     let options = Options::parse(&mut map)?;
-    let connection = connect(&options)?;
-    let (file, access) = match open_fresh(&connection, &options, access) {
+    let open = |connection: &Connection| match open_file(connection, &options, access) {
         Err(error) if access.writable && is_read_only(error.errno()) => {
             // The first error is the one to report if the user wants no read-only node.
             let Ok(()) = allow_read_only("the image can only be read") else { return Err(error) };
             let access = Access { writable: false, ..access };
-            (open_file(&connection, &options, access)?, access)
+            Ok((open_file(connection, &options, access)?, access))
         }
-        result => (result?, access),
+        result => Ok((result?, access)),
     };
+    let (_connection, (file, access)) = through_connection(&options, open)?;
     node(file, options, access)
 }
 
@@ -68,7 +68,7 @@ pub fn reopen(old: &Gluster, access: Access) -> Result<Gluster, Error> {
 }
 
 /// A connection for those options.
-pub(super) fn connect(options: &Options) -> Result<Connection, Error> {
+fn connect(options: &Options) -> Result<Connection, Error> {
     let spec = spec(options);
     Connection::acquire(&spec).map_err(|source| {
         let servers: Vec<String> = spec.servers.iter().map(|server| format!("{server}")).collect();
@@ -95,14 +95,19 @@ fn spec(options: &Options) -> VolumeSpec {
     }
 }
 
-/// Opens the file; if the connection had been idle and has gone stale meanwhile, through a new one.
-fn open_fresh(connection: &Connection, options: &Options, access: Access) -> Result<File, Error> {
-    match open_file(connection, options, access) {
+/// Does something through a connection; if that had been idle and has gone stale meanwhile, through a new one.
+pub(super) fn through_connection<T>(
+    options: &Options,
+    work: impl Fn(&Connection) -> Result<T, Error>,
+) -> Result<(Connection, T), Error> {
+    let connection = connect(options)?;
+    match work(&connection) {
         Err(error) if connection.was_idle() && is_stale(error.errno()) => {
             connection.retire();
-            open_file(&connect(options)?, options, access)
+            let connection = connect(options)?;
+            work(&connection).map(|value| (connection, value))
         }
-        result => result,
+        result => result.map(|value| (connection, value)),
     }
 }
 
