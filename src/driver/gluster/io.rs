@@ -95,7 +95,10 @@ impl Gluster {
         if let Some(errno) = self.failure() {
             return Err(errno.into());
         }
-        let Err(errno) = bytes_or_error(self.file.fsync(rq).await) else { return Ok(()) };
+        let Err(errno) = bytes_or_error(self.file.fsync(rq).await) else {
+            // One that failed meanwhile speaks for this one too: a server tells of a lost write only once.
+            return self.failure().map_or(Ok(()), |errno| Err(errno.into()));
+        };
         if self.fail(errno) {
             qemu::report_error(&format!(
                 "gluster node '{}': fsync of '{}' failed: {errno}. Data written since the last successful flush may be \
