@@ -54,6 +54,7 @@ pub unsafe extern "C" fn qbr_gluster_open(
     flags: c_int,
     errp: *mut *mut Error,
 ) -> c_int {
+    let node = bs;
     let body = || {
         let dict = arg::not_null(options)?;
         // SAFETY: the block layer passes a valid node.
@@ -72,7 +73,7 @@ pub unsafe extern "C" fn qbr_gluster_open(
         Ok::<_, GlusterError>(0)
     };
     // SAFETY: the block layer's errp.
-    unsafe { guard::call_errp(c"qbr_gluster_open", errp, body) }
+    unsafe { guard::call_errp::<Gluster, _>(c"qbr_gluster_open", node, errp, body) }
 }
 
 /// `.bdrv_reopen_prepare`. Opens the node's file anew with the flags of the reopen; options can't be changed.
@@ -86,8 +87,10 @@ pub unsafe extern "C" fn qbr_gluster_reopen_prepare(
     _queue: *mut crate::abi::BlockReopenQueue,
     errp: *mut *mut Error,
 ) -> c_int {
+    // SAFETY: the block layer passes a valid reopen.
+    let node = unsafe { node_of(state) };
     let body = || {
-        // SAFETY: the block layer passes a valid reopen.
+        // SAFETY: as above.
         let reopen = unsafe { Reopen::from_raw(arg::not_null(state)?) };
         let bs = reopen.bs().ok_or(Errno::EINVAL)?;
         // SAFETY: the node of a reopen is open, and drained.
@@ -98,7 +101,7 @@ pub unsafe extern "C" fn qbr_gluster_reopen_prepare(
         Ok::<_, GlusterError>(0)
     };
     // SAFETY: the block layer's errp.
-    unsafe { guard::call_errp(c"qbr_gluster_reopen_prepare", errp, body) }
+    unsafe { guard::call_errp::<Gluster, _>(c"qbr_gluster_reopen_prepare", node, errp, body) }
 }
 
 /// `.bdrv_reopen_commit`. The node uses its new file from here on. Main loop; the node is drained.
@@ -107,7 +110,7 @@ pub unsafe extern "C" fn qbr_gluster_reopen_prepare(
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_reopen_commit(state: *mut BDRVReopenState) {
-    guard::call(c"qbr_gluster_reopen_commit", (), || {
+    let body = || {
         let Some(state) = NonNull::new(state) else { return };
         // SAFETY: the block layer passes a valid reopen.
         let reopen = unsafe { Reopen::from_raw(state) };
@@ -123,7 +126,11 @@ pub unsafe extern "C" fn qbr_gluster_reopen_commit(state: *mut BDRVReopenState) 
             unsafe { guard::put(bs.state(), new) };
         }
         drop(old);
-    });
+    };
+    // SAFETY: the block layer passes a valid reopen.
+    let node = unsafe { node_of(state) };
+    // SAFETY: its node is valid.
+    unsafe { guard::call::<Gluster>(c"qbr_gluster_reopen_commit", node, body) }
 }
 
 /// `.bdrv_reopen_abort`. Forgets the new file. Main loop.
@@ -132,13 +139,17 @@ pub unsafe extern "C" fn qbr_gluster_reopen_commit(state: *mut BDRVReopenState) 
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_reopen_abort(state: *mut BDRVReopenState) {
-    guard::call(c"qbr_gluster_reopen_abort", (), || {
+    let body = || {
         let Some(state) = NonNull::new(state) else { return };
         // SAFETY: the block layer passes a valid reopen.
         let reopen = unsafe { Reopen::from_raw(state) };
         // SAFETY: prepare stored a node of this type, or nothing.
         drop(unsafe { guard::take::<Gluster>(reopen.state()) });
-    });
+    };
+    // SAFETY: the block layer passes a valid reopen.
+    let node = unsafe { node_of(state) };
+    // SAFETY: its node is valid.
+    unsafe { guard::call::<Gluster>(c"qbr_gluster_reopen_abort", node, body) }
 }
 
 /// `.bdrv_close`. Closes the file; the connection ends in the background. Main loop; no request is in flight.
@@ -147,13 +158,16 @@ pub unsafe extern "C" fn qbr_gluster_reopen_abort(state: *mut BDRVReopenState) {
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_close(bs: *mut BlockDriverState) {
-    guard::call(c"qbr_gluster_close", (), || {
+    let node = bs;
+    let body = || {
         let Some(bs) = NonNull::new(bs) else { return };
         // SAFETY: the block layer passes a valid node.
         let bs = unsafe { Bs::from_raw(bs) };
         // SAFETY: open stored a node of this type, and no request uses it any more.
         drop(unsafe { guard::take::<Gluster>(bs.state()) });
-    });
+    };
+    // SAFETY: the block layer passes a valid node.
+    unsafe { guard::call::<Gluster>(c"qbr_gluster_close", node, body) }
 }
 
 /// `.bdrv_co_create`. Creates an image as blockdev-create asks. Coroutine; does not block. 0, or -errno with @errp set.
@@ -418,6 +432,16 @@ pub unsafe extern "C" fn qbr_gluster_refresh_limits(bs: *mut BlockDriverState, _
     };
     // SAFETY: the block layer passes a valid node.
     unsafe { guard::query(c"qbr_gluster_refresh_limits", bs, drop, body) }
+}
+
+/// The node that a reopen is about; NULL if there is none.
+///
+/// # Safety
+/// `state` is NULL or valid.
+unsafe fn node_of(state: *mut BDRVReopenState) -> *mut BlockDriverState {
+    let Some(state) = NonNull::new(state) else { return std::ptr::null_mut() };
+    // SAFETY: the caller's promise.
+    unsafe { Reopen::from_raw(state) }.bs().map_or(std::ptr::null_mut(), NonNull::as_ptr)
 }
 
 /// The number of an error of the driver's.

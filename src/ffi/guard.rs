@@ -75,17 +75,30 @@ pub(super) unsafe fn take<T>(slot: *mut *mut c_void) -> Option<Box<Node<T>>> {
     Some(unsafe { Box::from_raw(raw.cast::<Node<T>>().as_ptr()) })
 }
 
-/// Runs an export that has no node, or does something else with it than a request. `fallback` is what a panic returns.
-pub(super) fn call<R>(export: &'static CStr, fallback: R, body: impl FnOnce() -> R) -> R {
-    match unwind::catch(|| {
+/// Runs an export that returns nothing and does something else with its node than a request.
+///
+/// # Safety
+/// As for `request`.
+pub(super) unsafe fn call<T>(export: &'static CStr, bs: *mut BlockDriverState, body: impl FnOnce()) {
+    let result = unwind::catch(|| {
         panic_if_armed(export);
-        body()
-    }) {
-        Ok(value) => value,
-        Err(panicked) => {
-            report(export, panicked);
-            fallback
-        }
+        body();
+    });
+    if let Err(panicked) = result {
+        // SAFETY: the caller's promise.
+        unsafe { poison::<T>(bs) }
+        report(export, panicked);
+    }
+}
+
+/// Marks a node as one that is not to be trusted, if it is open.
+///
+/// # Safety
+/// As for `request`.
+unsafe fn poison<T>(bs: *mut BlockDriverState) {
+    // SAFETY: the caller's promise.
+    if let Ok(node) = unsafe { usable_node::<T>(bs) } {
+        node.poisoned.store(true, Ordering::Release);
     }
 }
 
@@ -150,12 +163,13 @@ pub(super) unsafe fn create_errp<E: ToErrno + Explain>(
     unsafe { explain(export, ret, failure, errp) }
 }
 
-/// Runs work outside of coroutines that may block and belongs to no node, or not only to one; on failure sets the error.
+/// Runs work outside of coroutines that may block, for a node that may or may not be open; on failure sets the error.
 ///
 /// # Safety
-/// `errp` is NULL or points to an error that is not set.
-pub(super) unsafe fn call_errp<E: ToErrno + Explain>(
+/// As for `request`, and `errp` is NULL or points to an error that is not set.
+pub(super) unsafe fn call_errp<T, E: ToErrno + Explain>(
     export: &'static CStr,
+    bs: *mut BlockDriverState,
     errp: *mut *mut Error,
     body: impl FnOnce() -> Result<c_int, E>,
 ) -> c_int {
@@ -164,6 +178,10 @@ pub(super) unsafe fn call_errp<E: ToErrno + Explain>(
         panic_if_armed(export);
         body().map_err(|error| keep(&mut failure, error))
     });
+    if result.is_err() {
+        // SAFETY: the caller's promise.
+        unsafe { poison::<T>(bs) }
+    }
     let ret = finish::<(), Errno>(export, None, result);
     // SAFETY: the caller's promise; nothing else sets it.
     unsafe { explain(export, ret, failure, errp) }
