@@ -20,6 +20,8 @@ pub struct Gluster {
     pub(super) seek_data: bool,
     /// Bytes; requests must be multiples of it.
     pub(super) alignment: u32,
+    /// Where the last hole that was found ended, and data began, in bytes; a hint, which may have become wrong.
+    pub(super) data_after_hole: AtomicI64,
     /// What the file was last known to occupy, in bytes.
     pub(super) allocated: Arc<Allocated>,
     /// The reason why an fsync failed, 0 while none has.
@@ -38,7 +40,15 @@ impl Gluster {
     pub(super) fn new(file: File, options: Options, seek_data: bool, alignment: u32, allocated: i64) -> Self {
         let allocated =
             Arc::new(Allocated { bytes: AtomicI64::new(allocated), asking: AtomicBool::new(false) });
-        Self { file: Arc::new(file), options, seek_data, alignment, allocated, failed: AtomicI32::new(0) }
+        Self {
+            file: Arc::new(file),
+            options,
+            seek_data,
+            alignment,
+            data_after_hole: AtomicI64::new(-1),
+            allocated,
+            failed: AtomicI32::new(0),
+        }
     }
 
     /// What requests have to be multiples of, in bytes.

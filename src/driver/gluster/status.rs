@@ -50,15 +50,21 @@ impl Gluster {
         }
         let (send, receive) = mpsc::sync_channel(1);
         let (file, allocated) = (Arc::clone(&self.file), Arc::clone(&self.allocated));
-        spawn_detached(move || {
+        let started = spawn_detached(move || {
             let result = file.allocated();
+            // Before the answer: whoever gets it may close the node, and expects the file to be closed then.
+            drop(file);
             if let Ok(bytes) = result {
                 allocated.bytes.store(bytes, Ordering::Relaxed);
             }
             allocated.asking.store(false, Ordering::Release);
             // Nobody listens any more if that took too long.
             drop(send.send(result));
-        })?;
+        });
+        if let Err(errno) = started {
+            self.allocated.asking.store(false, Ordering::Release);
+            return Err(errno.into());
+        }
         match receive.recv_timeout(ALLOCATED_TIMEOUT) {
             Ok(result) => Ok(result?),
             Err(_) => Ok(last),
@@ -83,11 +89,16 @@ impl Gluster {
             return Ok(data);
         }
         let file = Arc::clone(&self.file);
-        let extent = spawn_blocking(rq, move || find_extent(&file, range.offset())).await?;
+        // Whoever walks through an image comes here next, and has been told half of the answer.
+        let known_data = self.data_after_hole.load(Ordering::Relaxed) == range.offset();
+        let extent = spawn_blocking(rq, move || find_extent(&file, range.offset(), known_data)).await?;
         Ok(match extent {
             Extent::Unknown => data,
             Extent::Data(end) => aligned(end, range, self.alignment, false),
-            Extent::Hole(Some(end)) => aligned(end, range, self.alignment, true),
+            Extent::Hole(Some(end)) => {
+                self.data_after_hole.store(end, Ordering::Relaxed);
+                aligned(end, range, self.alignment, true)
+            }
             Extent::Hole(None) => BlockStatus { zero: true, ..data },
         })
     }
@@ -103,7 +114,16 @@ enum Extent {
 }
 
 /// Asks the server what begins at `offset`. Blocks.
-fn find_extent(file: &File, offset: i64) -> Extent {
+///
+/// With `known_data` there was data a moment ago, which saves a question; if it has gone meanwhile the answer shows it.
+fn find_extent(file: &File, offset: i64, known_data: bool) -> Extent {
+    if known_data {
+        if let Ok(hole) = file.seek(offset, Whence::Hole) {
+            if hole > offset {
+                return Extent::Data(hole);
+            }
+        }
+    }
     match file.seek(offset, Whence::Data) {
         Err(error) if error.errno() == Errno::ENXIO => Extent::Hole(None),
         Ok(data) if data > offset => Extent::Hole(Some(data)),
