@@ -3,8 +3,9 @@
 # make bench: our drivers, the C drivers and the bare libraries side by side, into build/bench/.
 #
 # Variables: BENCH_ROUNDS (default 5), BENCH_SECONDS (of I/O per run, default 2), BENCH_ONLY (only workloads and commands
-# whose name contains this text, as in "read-4k", "qd1-", "info"), BENCH_SUITE (the Debian whose stock QEMU and Gluster are
-# used: trixie, or bookworm), BENCH_OUT (default build/bench), BENCH_MODULES (a folder with other modules than this checkout's).
+# whose name contains this text, as in "read-4k", "qd1-", "info"), BENCH_SUITE (the Debian whose stock QEMU and Gluster
+# are used: trixie, or bookworm), BENCH_OUT (default build/bench), BENCH_MODULES (a folder with other modules to measure
+# than this checkout's).
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -22,9 +23,9 @@ suite=${BENCH_SUITE:-trixie}
 out=${BENCH_OUT:-$QBR_BUILD/bench}
 in_tree() { "$QBR_TOP/scripts/in-root" "$suite" "$@"; }
 
-# Bricks in memory: what is measured is the client, not a disk. Without trusted attributes in tmpfs, gluster.sh finds another place.
+# Bricks in memory: what is measured is the client, not a disk. Where tmpfs has no trusted attributes, gluster.sh finds
+# another place.
 memory_bricks() {
-    local bricks=$QBR_BUILD/servers/gluster/$QBR_GLUSTER/bricks
     mkdir -p "$bricks"
     mount -t tmpfs -o mode=755 private-bricks "$bricks" || return 0
     touch "$bricks/.xattr"
@@ -43,9 +44,14 @@ modules=${BENCH_MODULES:-}
     modules=$(in_tree QBR_BUILD="$QBR_BUILD/in-$suite" QBR_SRC="$QBR_BUILD/src" "$QBR_TOP/scripts/modules.sh")
 
 export QBR_GLUSTER=bench QBR_GLUSTER_SUITE=$suite
+bricks=$QBR_BUILD/servers/gluster/$QBR_GLUSTER/bricks
 gluster() { "$QBR_TOP/scripts/gluster.sh" "$@"; }
-gluster destroy
-at_exit 'gluster destroy'
+clean_up() {
+    [[ -e $bricks/../conf ]] || ! mountpoint -q "$bricks" || umount "$bricks"
+    gluster destroy
+}
+clean_up
+at_exit clean_up
 memory_bricks
 gluster start
 gluster volume vol plain
@@ -54,14 +60,16 @@ gluster volume-set vol performance.strict-o-direct on
 gluster volume-set vol network.remote-dio disable
 eval "$(gluster env vol)"
 
+# shellcheck disable=SC2016
 in_tree sh -c 'gcc -O2 -Wall -Wextra -Werror -o "$1" "$2" $(pkg-config --cflags --libs glusterfs-api)' - \
     "$out/bare-gluster" "$QBR_TOP/benches/bare-gluster.c" || die "the bare loop could not be built"
 
 step "measuring gluster: ${BENCH_ROUNDS:-5} rounds (a full one takes about three minutes)"
-in_tree PYTHONDONTWRITEBYTECODE=1 GLUSTER_HOST="$GLUSTER_HOST" GLUSTER_PORT="$GLUSTER_PORT" GLUSTER_VOLUME="$GLUSTER_VOLUME" \
-    GLUSTER_URL="$GLUSTER_URL" QBR_BENCH_BARE="$out/bare-gluster" QBR_BENCH_MODULES="$modules" \
+in_tree PYTHONDONTWRITEBYTECODE=1 GLUSTER_HOST="$GLUSTER_HOST" GLUSTER_PORT="$GLUSTER_PORT" \
+    GLUSTER_VOLUME="$GLUSTER_VOLUME" GLUSTER_URL="$GLUSTER_URL" \
+    QBR_BENCH_BARE="$out/bare-gluster" QBR_BENCH_MODULES="$modules" \
     QBR_BENCH_LIBRARY="$(in_tree sh -c 'gluster --version | sed -n 1p' | cut -d' ' -f1,2)" \
-    QBR_BENCH_BRICK="$(stat -f -c %T "$(gluster bricks vol)")" \
+    QBR_BENCH_BRICK="$(stat -f -c %T "$(gluster bricks vol)"); plain volume, strict-o-direct on" \
     QBR_BENCH_REVISION="$(git -C "$QBR_TOP" describe --always --dirty 2> /dev/null || true)" \
     python3 "$QBR_TOP/benches/run.py" gluster --out "$out" --rounds "${BENCH_ROUNDS:-5}" --seconds "${BENCH_SECONDS:-2}" \
     --only "${BENCH_ONLY:-}"
