@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Builds one variant of the archive tests; called by run.sh with TOP, OUT, GENERATED, ARCHIVE and FLAGS.
+
+SOURCES := $(wildcard $(TOP)/tests/abi/*.c $(TOP)/tests/abi/host/*.c $(TOP)/tests/abi/gluster/*.c \
+             $(TOP)/tests/backends/gfapi/*.c)
+OBJECTS := $(patsubst $(TOP)/tests/%.c,$(OUT)/%.o,$(SOURCES))
+# The services of the host are this program's own, so they need not be hidden.
+CFLAGS := -std=gnu11 -g -Wall -Wextra -Werror -D_GNU_SOURCE -DQBR_HOST_API= $(FLAGS) \
+          -I$(TOP)/include -I$(TOP)/adapter -I$(GENERATED) $(shell pkg-config --cflags glusterfs-api)
+
+$(OUT)/abi-test: $(OBJECTS) $(ARCHIVE)
+	@$(CC) $(FLAGS) -Wl,--wrap=pthread_create -o $@ $(OBJECTS) $(ARCHIVE) -lpthread -ldl -lm
+
+$(OUT)/%.o: $(TOP)/tests/%.c $(TOP)/tests/abi/abi.mk
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(OBJECTS:.o=.d)

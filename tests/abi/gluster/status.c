@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright (c) 2026 The qemu-block-rs authors */
+/* Length, size on disk and block status. */
+
+#include "../request.h"
+
+#include <time.h>
+
+#include "../host/thread.h"
+
+#define DATA (QBR_BLOCK_DATA | QBR_BLOCK_OFFSET_VALID)
+#define ZERO (QBR_BLOCK_ZERO | QBR_BLOCK_OFFSET_VALID)
+
+static void check_status(BlockDriverState *bs, unsigned mode, int64_t offset, int64_t bytes, int kind, int64_t expected)
+{
+    int64_t pnum = -1, map = -1;
+    BlockDriverState *file = NULL;
+    struct request rq = {
+        .op = OP_STATUS, .bs = bs, .mode = mode, .offset = offset, .bytes = bytes, .pnum = &pnum, .map = &map, .file = &file,
+    };
+
+    CHECK_INT(request_run(rq), kind);
+    CHECK_INT(pnum, expected);
+    CHECK_INT(map, offset);
+    CHECK(file == bs);
+}
+
+/* 64 KiB, of which the pieces 4 to 7 are data. */
+static void open_with_hole(BlockDriverState *bs)
+{
+    fake_image(IMAGE, 65536);
+    fake_image_fill(IMAGE, 4 * FAKE_PIECE, 4 * FAKE_PIECE);
+    node_open_ok(bs, IMAGE_URI, 0);
+}
+
+TEST(block_status_finds_holes_and_data)
+{
+    BlockDriverState bs = { 0 };
+
+    open_with_hole(&bs);
+    check_status(&bs, QBR_WANT_ZERO, 0, 65536, ZERO, 4 * FAKE_PIECE);
+    check_status(&bs, QBR_WANT_ZERO, 4 * FAKE_PIECE, 49152, DATA, 4 * FAKE_PIECE);
+    check_status(&bs, QBR_WANT_ZERO, 5 * FAKE_PIECE + 1, 100, DATA, 3 * FAKE_PIECE - 1);
+    /* The last hole reaches to the end of what was asked for. */
+    check_status(&bs, QBR_WANT_ZERO, 8 * FAKE_PIECE, 8 * FAKE_PIECE, ZERO, 8 * FAKE_PIECE);
+    gluster.close(&bs);
+}
+
+TEST(block_status_without_want_zero_is_data_and_asks_nobody)
+{
+    BlockDriverState bs = { 0 };
+    unsigned asked;
+
+    open_with_hole(&bs);
+    asked = fake_count(FAKE_LSEEK);
+    check_status(&bs, 0, 0, 65536, DATA, 65536);
+    CHECK_INT(fake_count(FAKE_LSEEK), asked);
+    gluster.close(&bs);
+}
+
+static void check_all_data(enum fake_seek behaviour)
+{
+    BlockDriverState bs = { 0 };
+
+    fake_seek(behaviour);
+    open_with_hole(&bs);
+    check_status(&bs, QBR_WANT_ZERO, 4096, 8192, DATA, 8192);
+    gluster.close(&bs);
+}
+
+TEST(block_status_of_a_server_without_seek_data_is_data)
+{
+    check_all_data(FAKE_SEEK_UNKNOWN);
+}
+
+TEST(block_status_of_a_server_that_finds_data_at_the_end_is_data)
+{
+    check_all_data(FAKE_SEEK_ALL_DATA);
+}
+
+TEST(block_status_of_an_old_server_that_answers_with_an_offset_before_the_start_is_data)
+{
+    check_all_data(FAKE_SEEK_BEFORE);
+}
+
+TEST(block_status_of_a_server_that_finds_data_and_hole_in_one_place_is_data)
+{
+    check_all_data(FAKE_SEEK_SAME);
+}
+
+TEST(block_status_of_a_server_that_fails_is_data)
+{
+    BlockDriverState bs = { 0 };
+
+    open_with_hole(&bs);
+    fake_fail(FAKE_LSEEK, ENOTCONN);
+    check_status(&bs, QBR_WANT_ZERO, 0, 8192, DATA, 8192);
+    fake_fail(FAKE_LSEEK, 0);
+    check_status(&bs, QBR_WANT_ZERO, 0, 8192, DATA, 8192);
+    gluster.close(&bs);
+}
+
+TEST(block_status_with_direct_access_is_in_whole_sectors)
+{
+    BlockDriverState bs = { 0 };
+
+    fake_image(IMAGE, 10000);
+    fake_image_fill(IMAGE, 8192, 1808);
+    node_open_ok(&bs, IMAGE_URI, QBR_O_NOCACHE);
+    check_status(&bs, QBR_WANT_ZERO, 0, 10240, ZERO, 8192);
+    /* The data ends at 10000, in the middle of a sector. */
+    check_status(&bs, QBR_WANT_ZERO, 8192, 2048, DATA, 2048);
+    gluster.close(&bs);
+}
+
+TEST(getlength_works_in_a_coroutine_and_in_the_main_loop)
+{
+    BlockDriverState bs = { 0 };
+
+    node_with_image(&bs, 1001);
+    CHECK_INT(request_run((struct request) { .op = OP_LENGTH, .bs = &bs }), 1001);
+    CHECK_INT(gluster.getlength(&bs), 1001);
+    fake_fail(FAKE_LSEEK, ESTALE);
+    CHECK_INT(gluster.getlength(&bs), -ESTALE);
+    gluster.close(&bs);
+}
+
+TEST(getlength_without_a_thread_to_ask_on_is_an_error)
+{
+    BlockDriverState bs = { 0 };
+
+    node_with_image(&bs, 1001);
+    threads_run_out(true);
+    CHECK_INT(gluster.getlength(&bs), -EAGAIN);
+    threads_run_out(false);
+    CHECK_INT(gluster.getlength(&bs), 1001);
+    gluster.close(&bs);
+}
+
+TEST(allocated_size_counts_data)
+{
+    BlockDriverState bs = { 0 };
+
+    open_with_hole(&bs);
+    CHECK_INT(gluster.get_allocated_file_size(&bs), 4 * FAKE_PIECE);
+    CHECK_INT(request_run((struct request) { .op = OP_ALLOCATED, .bs = &bs }), 4 * FAKE_PIECE);
+    fake_image_fill(IMAGE, 0, FAKE_PIECE);
+    wait_allocated(&bs, 5 * FAKE_PIECE);
+    fake_fail(FAKE_FSTAT, EIO);
+    wait_allocated(&bs, -EIO);
+    fake_pass(FAKE_FSTAT);
+    wait_allocated(&bs, 5 * FAKE_PIECE);
+    gluster.close(&bs);
+    fake_wait_for_no_file();
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+TEST(allocated_size_of_a_silent_server_is_the_last_known_one_and_soon)
+{
+    BlockDriverState bs = { 0 };
+    int64_t start;
+    unsigned i;
+
+    open_with_hole(&bs);
+    fake_close_gate(FAKE_FSTAT);
+    start = now_ms();
+    for (i = 0; i < 100; i++) {
+        CHECK_INT(gluster.get_allocated_file_size(&bs), 4 * FAKE_PIECE);
+    }
+    /* Only the first one waits at all. Generous: the machine may be busy. */
+    CHECK(now_ms() - start < 5000);
+    CHECK_INT(fake_count(FAKE_FSTAT), 2);
+    /* The node can be closed meanwhile; the file goes when the server has answered. */
+    gluster.close(&bs);
+    fake_open_gate(FAKE_FSTAT);
+    fake_wait_for_no_file();
+}
+
+TEST(allocated_size_is_asked_anew_after_a_time_without_threads)
+{
+    BlockDriverState bs = { 0 };
+
+    open_with_hole(&bs);
+    threads_run_out(true);
+    CHECK_INT(gluster.get_allocated_file_size(&bs), -EAGAIN);
+    threads_run_out(false);
+    fake_image_fill(IMAGE, 0, FAKE_PIECE);
+    wait_allocated(&bs, 5 * FAKE_PIECE);
+    gluster.close(&bs);
+    fake_wait_for_no_file();
+}
