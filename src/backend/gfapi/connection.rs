@@ -24,8 +24,11 @@ use crate::host::thread;
 const LINGER: Duration = Duration::from_secs(10);
 /// How many connections end at the same time.
 const MAX_REAPERS: usize = 8;
-/// With more connections than this waiting for their end, a new one has to wait for room: a program that fails to connect
-/// again and again must not pile up clients.
+/// With more idle connections than this the oldest one doesn't linger: a program that goes through many volumes must not
+/// collect clients.
+const MAX_IDLE: usize = 16;
+/// With more connections than this waiting for their end, a new one is refused with `EAGAIN`: a program that fails to
+/// connect again and again must not pile up clients.
 const MAX_ENDING: usize = 32;
 
 /// A connection and those who know it.
@@ -192,6 +195,8 @@ impl Registry {
             return Ok(volume);
         }
         let now = Instant::now();
+        let idle = || self.entries.iter().filter(|entry| entry.users == 0);
+        let oldest = idle().map(|entry| entry.idle_since).min().filter(|_| idle().count() > MAX_IDLE);
         let mut due: Option<Instant> = None;
         let mut index = 0;
         while let Some(entry) = self.entries.get(index) {
@@ -199,7 +204,7 @@ impl Registry {
                 index = index.saturating_add(1);
                 continue;
             }
-            let deadline = if entry.spec.servers.is_empty() {
+            let deadline = if entry.spec.servers.is_empty() || oldest == Some(entry.idle_since) {
                 now
             } else {
                 entry.idle_since.checked_add(LINGER).unwrap_or(now)

@@ -5,6 +5,7 @@
 #include "../request.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 #include "../host/thread.h"
 
@@ -87,6 +88,22 @@ TEST(an_idle_connection_ends_after_a_while)
     CHECK_INT(fake_count(FAKE_NEW), 2);
     gluster.close(&bs);
     qiov_free(qiov);
+}
+
+TEST(of_many_idle_connections_the_oldest_ones_end_at_once)
+{
+    enum { OPENED = 40, LINGERING = 16 };
+    BlockDriverState bs = { 0 };
+    char options[64];
+    unsigned i;
+
+    fake_image(IMAGE, 512);
+    for (i = 0; i < OPENED; i++) {
+        snprintf(options, sizeof(options), "filename=gluster://host/vol%u/" IMAGE, i);
+        node_open_ok(&bs, options, 0);
+        gluster.close(&bs);
+    }
+    fake_wait_for(FAKE_FINI, OPENED - LINGERING);
 }
 
 TEST(a_stale_idle_connection_is_replaced_and_ended)
