@@ -12,7 +12,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_root "$@"
 PATH=$PATH:/usr/sbin:/sbin
 LOGS=$QBR_LOG/check
-LANES=(rust sources trees qemu debian12 debian13)
+LANES=(debian12 debian13 sources qemu rust)
 CELLS=(debian12 debian13 qemu-10.0)
 # What the setup scripts and tests need on this machine, installed in one go as two apt-get would be in each other's way.
 PACKAGES=(gcc g++ libc6-dev make binutils pkg-config libclang-dev libglusterfs-dev ninja-build meson python3 python3-venv
@@ -165,10 +165,6 @@ lane() {
         setup source-10.0 packages sources 10.0
         setup source-10.2 packages sources 10.2
         ;;
-    trees)
-        setup tree-bookworm packages "$QBR_TOP/scripts/root.sh" create bookworm
-        setup tree-trixie packages "$QBR_TOP/scripts/root.sh" create trixie
-        ;;
     qemu)
         tests adapters-7.2 source-7.2 adapters 7.2
         tests adapters-10.0 source-10.0 adapters 10.0
@@ -180,11 +176,13 @@ lane() {
         fi
         ;;
     debian12)
+        setup tree-bookworm packages "$QBR_TOP/scripts/root.sh" create bookworm
         wanted debian12 || return 0
         setup module-debian12 "tree-bookworm source-7.2" prepare debian12
         tests debian12 module-debian12 cell debian12
         ;;
     debian13)
+        setup tree-trixie packages "$QBR_TOP/scripts/root.sh" create trixie
         wanted debian13 || return 0
         setup module-debian13 "tree-trixie source-10.0" prepare debian13
         tests debian13 module-debian13 cell debian13

@@ -30,7 +30,7 @@ from lib.gluster import Gluster  # noqa: E402
 from lib.harness import TESTS, Context, Failure, Skip  # noqa: E402
 from lib.model import Mismatch  # noqa: E402
 
-TOPICS = ("loading", "images", "options", "uri", "io", "nbd_model", "reopen", "interop", "close", "failures")
+TOPICS = ("loading", "images", "options", "translators", "uri", "io", "nbd_model", "reopen", "interop", "close", "failures")
 VOLUMES = (("plain", "plain"), ("replica3", "replica3"), ("shard", "shard"))
 PRINTING = threading.Lock()
 

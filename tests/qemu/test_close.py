@@ -2,6 +2,7 @@
 """Closing: no program waits for the library to wind down, exit meanwhile is clean, and nothing piles up."""
 
 import statistics
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lib.harness import check, test, wait_for
@@ -88,17 +89,14 @@ def quits_while_the_library_ends(t, number):
     with Daemon(t.cell, t.work) as daemon:
         daemon.add(t.node())
         daemon.remove()
-        most = 0
-
-        def is_ending():
-            nonlocal most
-            now = daemon.descriptors()
-            most = max(most, now)
-            return now < most
-
-        # The connection is kept for a while in case it is wanted again; its end begins with closing its sockets.
         wait_for(lambda: END_THREAD in daemon.threads(), 10, "the thread that ends the library")
-        wait_for(is_ending, 60, "the end of the connection")
+        # It sleeps for a while in case the connection is wanted again, and then wakes up to end it.
+        same, before = 0, None
+        while same < 10:
+            now = daemon.switches(END_THREAD)
+            same, before = (same + 1 if now == before else 0), now
+            time.sleep(0.02)
+        wait_for(lambda: daemon.switches(END_THREAD) > before, 60, "the end of the connection")
         check(END_THREAD in daemon.threads(), daemon.threads())
         status = daemon.quit()
         return status, daemon.output()

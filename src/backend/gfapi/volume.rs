@@ -145,7 +145,9 @@ impl Volume {
     pub(super) fn open(&self, connection: Connection, path: &CStr, flags: i32) -> Result<File, Error> {
         // SAFETY: `fs` is valid (type invariant); the library copies the path.
         let fd = unsafe { glfs_open(self.fs.as_ptr(), path.as_ptr(), flags) };
-        NonNull::new(fd).map(|fd| File::new(fd, connection)).ok_or_else(|| Error::last("glfs_open"))
+        // The reason is read before `connection` goes, as giving it back makes system calls.
+        let Some(fd) = NonNull::new(fd) else { return Err(Error::last("glfs_open")) };
+        Ok(File::new(fd, connection))
     }
 
     /// Creates a file that only its owner may use. Blocks on the network.
@@ -154,7 +156,8 @@ impl Volume {
         const MODE: libc::mode_t = 0o600;
         // SAFETY: as in `open`.
         let fd = unsafe { glfs_creat(self.fs.as_ptr(), path.as_ptr(), flags | libc::O_CREAT, MODE) };
-        NonNull::new(fd).map(|fd| File::new(fd, connection)).ok_or_else(|| Error::last("glfs_creat"))
+        let Some(fd) = NonNull::new(fd) else { return Err(Error::last("glfs_creat")) };
+        Ok(File::new(fd, connection))
     }
 
     /// Removes a file. Blocks on the network.

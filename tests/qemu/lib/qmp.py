@@ -152,6 +152,19 @@ class Daemon:
                 pass
         return names
 
+    def switches(self, name):
+        """How often the threads of that name have gone to sleep so far."""
+        total = 0
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            try:
+                with open(f"/proc/{self.pid}/task/{task}/status", encoding="utf-8") as status:
+                    fields = dict(line.rstrip("\n").split(":\t", 1) for line in status if ":\t" in line)
+            except OSError:
+                continue
+            if fields["Name"] == name:
+                total += int(fields["voluntary_ctxt_switches"])
+        return total
+
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
