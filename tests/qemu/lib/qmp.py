@@ -153,17 +153,17 @@ class Daemon:
         return names
 
     def switches(self, name):
-        """How often the threads of that name have gone to sleep so far."""
-        total = 0
+        """How often the thread of that name has gone to sleep so far; None when there is no such thread."""
         for task in os.listdir(f"/proc/{self.pid}/task"):
             try:
+                with open(f"/proc/{self.pid}/task/{task}/comm", encoding="utf-8") as comm:
+                    if comm.read().strip() != name:
+                        continue
                 with open(f"/proc/{self.pid}/task/{task}/status", encoding="utf-8") as status:
-                    fields = dict(line.rstrip("\n").split(":\t", 1) for line in status if ":\t" in line)
+                    return next(int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt_switches"))
             except OSError:
-                continue
-            if fields["Name"] == name:
-                total += int(fields["voluntary_ctxt_switches"])
-        return total
+                pass
+        return None
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
