@@ -26,3 +26,10 @@ def log_level_holds_although_the_volume_has_another_one(t):
     # The volume's own setting is INFO by default, and there is something to inform about at every start.
     check(log_of(t, 4) == "", "a successful run logs nothing at the level of errors")
     check(" I [" in log_of(t, 7), "the level of information is the one that was asked for")
+
+
+@test(core=True)
+def requests_take_no_hop_to_another_thread_of_the_client(t):
+    log = log_of(t, 8)
+    found = [line for line in log.splitlines() if "io-threads" in line and "pass-through" in line]
+    check(any("using set value true" in line for line in found) and "scaled threads" not in log, found)

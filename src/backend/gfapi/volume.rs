@@ -131,6 +131,13 @@ impl Volume {
             )
         };
         Error::check("glfs_set_xlator_option", ret.into())?;
+        // DIVERGES: requests skip the client's io-threads, which would hand each one to another thread of the library: a
+        // submission never waits, and the hop costs more processor time than all that it is meant to spread.
+        // SAFETY: as above.
+        let ret = unsafe {
+            glfs_set_xlator_option(fs, c"*-io-threads".as_ptr(), c"pass-through".as_ptr(), c"true".as_ptr())
+        };
+        Error::check("glfs_set_xlator_option", ret.into())?;
         // SAFETY: as above.
         let ret = unsafe { glfs_init(fs) };
         if ret < 0 {

@@ -112,6 +112,7 @@ TEST(a_uri_connects_before_it_opens_with_resync_on)
                                    "logging /tmp/log 4\n"
                                    "xlator *-write-behind resync-failed-syncs-after-fsync on\n"
                                    "xlator vol log-level ERROR\n"
+                                   "xlator *-io-threads pass-through true\n"
                                    "init\n");
     gluster.close(&bs);
 }
