@@ -17,7 +17,7 @@ CELLS=(debian12 debian13 qemu-10.0)
 # What the setup scripts and tests need on this machine, installed in one go as two apt-get would be in each other's way.
 PACKAGES=(gcc g++ libc6-dev make binutils pkg-config libclang-dev libglusterfs-dev ninja-build meson python3 python3-venv
     libglib2.0-dev zlib1g-dev libaio-dev liburing-dev libzstd-dev libpixman-1-dev libgnutls28-dev flex bison
-    debootstrap debian-archive-keyring e2fsprogs iproute2 strace valgrind)
+    debootstrap debian-archive-keyring e2fsprogs iproute2 strace valgrind shellcheck)
 
 elapsed() { printf '%2d:%02d' $((($1) / 60)) $((($1) % 60)); }
 now() { date +%s; }
