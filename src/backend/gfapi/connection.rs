@@ -22,6 +22,9 @@ use crate::host::thread;
 /// How long an idle connection waits for its next user.
 // DIVERGES: the C driver ends the connection when its last node closes, and every command waits the 5 to 10 seconds for it.
 const LINGER: Duration = Duration::from_secs(10);
+/// How long a client that could not connect waits for its end. A command that failed because of it has exited by then: the
+/// library can crash when a process exits while such a client ends.
+const FAILED_LINGER: Duration = Duration::from_secs(1);
 /// How many connections end at the same time.
 const MAX_REAPERS: usize = 8;
 /// With more idle connections than this the oldest one doesn't linger: a program that goes through many volumes must not
@@ -46,8 +49,8 @@ struct Entry {
 #[derive(Debug)]
 struct Registry {
     entries: Vec<Entry>,
-    /// Clients that nobody will use again.
-    ending: Vec<Volume>,
+    /// Clients that nobody will use again, and when they may end.
+    ending: Vec<(Instant, Volume)>,
     reapers: usize,
     idle_reapers: usize,
 }
@@ -191,13 +194,13 @@ impl Registry {
 
     /// Removes and returns a client to be ended, if there is one; else says when there may be.
     fn next_to_end(&mut self) -> Result<Volume, Option<Instant>> {
-        if let Some(volume) = self.ending.pop() {
-            return Ok(volume);
-        }
         let now = Instant::now();
+        if let Some(index) = self.ending.iter().position(|(due, _)| *due <= now) {
+            return Ok(self.ending.swap_remove(index).1);
+        }
         let idle = || self.entries.iter().filter(|entry| entry.users == 0);
         let oldest = idle().map(|entry| entry.idle_since).min().filter(|_| idle().count() > MAX_IDLE);
-        let mut due: Option<Instant> = None;
+        let mut due: Option<Instant> = self.ending.iter().map(|(due, _)| *due).min();
         let mut index = 0;
         while let Some(entry) = self.entries.get(index) {
             if entry.users > 0 {
@@ -249,7 +252,8 @@ fn leave(volume: Arc<OnceCell<Volume>>) {
 /// Has a client ended in the background.
 fn end(volume: Volume) {
     let mut registry = registry();
-    registry.ending.push(volume);
+    let now = Instant::now();
+    registry.ending.push((now.checked_add(FAILED_LINGER).unwrap_or(now), volume));
     need_reaper(registry);
 }
 

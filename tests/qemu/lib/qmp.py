@@ -38,6 +38,18 @@ class Daemon:
     _count = 0
 
     def __init__(self, cell, work, *args, variables=None):
+        for attempt in (1, 2, 3):
+            self._start(cell, work, args, variables)
+            try:
+                # QEMU 7.2 now and then misses the first command of a monitor, before there is any node.
+                self.command("qmp_capabilities", timeout=10)
+                return
+            except TimeoutError:
+                self.kill()
+                if attempt == 3:
+                    raise
+
+    def _start(self, cell, work, args, variables):
         Daemon._count += 1
         self.work, self.tag = work, f"{Daemon._count}"
         name = f"qmp{self.tag}"
@@ -56,7 +68,6 @@ class Daemon:
         self._socket.settimeout(90)
         self.events = []
         self._receive()
-        self.command("qmp_capabilities")
 
     def __enter__(self):
         return self
