@@ -114,30 +114,13 @@ impl Volume {
         let ret = unsafe { glfs_set_logging(fs, spec.logfile.as_ptr(), spec.debug) };
         Error::check("glfs_set_logging", ret.into())?;
         // DIVERGES: set before glfs_init(), which builds the graph from it; set later, as the C driver does, it has no effect.
-        // SAFETY: as above.
-        let ret = unsafe {
-            glfs_set_xlator_option(fs, RESYNC_XLATOR.as_ptr(), RESYNC_KEY.as_ptr(), c"on".as_ptr())
-        };
-        Error::check("glfs_set_xlator_option", ret.into())?;
+        self.set_option(RESYNC_XLATOR, RESYNC_KEY, c"on")?;
         // DIVERGES: `debug` holds: the volume's own setting (INFO by default) would override it from glfs_init() on, and fill
         // standard error with what went well. The translator that applies it has the name of the volume.
-        // SAFETY: as above.
-        let ret = unsafe {
-            glfs_set_xlator_option(
-                fs,
-                spec.volume.as_ptr(),
-                c"log-level".as_ptr(),
-                level_name(spec.debug).as_ptr(),
-            )
-        };
-        Error::check("glfs_set_xlator_option", ret.into())?;
+        self.set_option(&spec.volume, c"log-level", level_name(spec.debug))?;
         // DIVERGES: requests skip the client's io-threads, which would hand each one to another thread of the library: a
         // submission never waits, and the hop costs more processor time than all that it is meant to spread.
-        // SAFETY: as above.
-        let ret = unsafe {
-            glfs_set_xlator_option(fs, c"*-io-threads".as_ptr(), c"pass-through".as_ptr(), c"true".as_ptr())
-        };
-        Error::check("glfs_set_xlator_option", ret.into())?;
+        self.set_option(c"*-io-threads", c"pass-through", c"true")?;
         // SAFETY: as above.
         let ret = unsafe { glfs_init(fs) };
         if ret < 0 {
@@ -146,6 +129,15 @@ impl Volume {
             return Err(Error { op: "glfs_init", errno });
         }
         Ok(())
+    }
+
+    /// Sets an option of the translators that `xlator` matches; takes effect in `glfs_init`.
+    fn set_option(&self, xlator: &CStr, key: &CStr, value: &CStr) -> Result<(), Error> {
+        // SAFETY: `fs` is valid (type invariant); the library copies the strings.
+        let ret = unsafe {
+            glfs_set_xlator_option(self.fs.as_ptr(), xlator.as_ptr(), key.as_ptr(), value.as_ptr())
+        };
+        Error::check("glfs_set_xlator_option", ret.into()).map(drop)
     }
 
     /// Opens an existing file. Blocks on the network.
