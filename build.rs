@@ -20,6 +20,8 @@ fn main() {
         // The services are linked from the adapter in the same module.
         .clang_arg("-DQBR_HOST_API=")
         .allowlist_file(".*/qbr-host\\.h")
+        .derive_default(true)
+        .prepend_enum_name(false)
         .blocklist_type("iovec")
         .raw_line("use libc::iovec;")
         .generate()

@@ -19,11 +19,13 @@
 #include "qobject/qdict.h"
 #include "qobject/qnum.h"
 #include "qobject/qbool.h"
+#include "qobject/qlist.h"
 #include "qobject/qstring.h"
 #else
 #include "qapi/qmp/qdict.h"
 #include "qapi/qmp/qnum.h"
 #include "qapi/qmp/qbool.h"
+#include "qapi/qmp/qlist.h"
 #include "qapi/qmp/qstring.h"
 #endif
 
@@ -42,9 +44,11 @@
 /* --- Block status: a boolean until 10.0, a set of flags since 10.2 ---------------------------------------------------------- */
 
 #if QBR_QEMU_AT_LEAST(10, 2)
+#define QBR_BLOCK_STATUS_MODE(mode) (mode)
 #define QBR_CO_BLOCK_STATUS(driver) qbr_##driver##_co_block_status
 #define QBR_DEFINE_CO_BLOCK_STATUS(driver)
 #else
+#define QBR_BLOCK_STATUS_MODE(mode) (((mode) & QBR_WANT_ZERO) != 0)
 #define QBR_CO_BLOCK_STATUS(driver) qbr_compat_##driver##_co_block_status
 #define QBR_DEFINE_CO_BLOCK_STATUS(driver)                                                                    \
     static int coroutine_fn qbr_compat_##driver##_co_block_status(BlockDriverState *bs, bool want_zero,      \
@@ -62,6 +66,58 @@
 #if !QBR_QEMU_AT_LEAST(10, 0)
 #define bdrv_graph_rdlock_main_loop() ((void)0)
 #define bdrv_graph_rdunlock_main_loop() ((void)0)
+#define bdrv_graph_wrunlock() ((void)0)
+#endif
+
+/* To unlock, which also ends the drain: bdrv_graph_wrunlock(). */
+#if QBR_QEMU_AT_LEAST(10, 2)
+#define qbr_graph_wrlock_drained() bdrv_graph_wrlock_drained()
+#elif QBR_QEMU_AT_LEAST(10, 0)
+#define qbr_graph_wrlock_drained() bdrv_graph_wrlock()
+#else
+#define qbr_graph_wrlock_drained() ((void)0)
+#endif
+
+/* --- Changes of children: their callers lock out requests since 8.0, before that the driver has to ---------------------------- */
+
+#if QBR_QEMU_AT_LEAST(10, 0)
+#define QBR_ADD_CHILD(driver) qbr_##driver##_add_child
+#define QBR_DEL_CHILD(driver) qbr_##driver##_del_child
+#define QBR_DEFINE_ADD_DEL_CHILD(driver)
+#else
+#define QBR_ADD_CHILD(driver) qbr_compat_##driver##_add_child
+#define QBR_DEL_CHILD(driver) qbr_compat_##driver##_del_child
+#define QBR_DEFINE_ADD_DEL_CHILD(driver)                                                                      \
+    static void qbr_compat_##driver##_add_child(BlockDriverState *bs, BlockDriverState *node, Error **errp)   \
+    {                                                                                                        \
+        bdrv_drained_begin(bs);                                                                              \
+        qbr_##driver##_add_child(bs, node, errp);                                                            \
+        bdrv_drained_end(bs);                                                                                \
+    }                                                                                                        \
+    static void qbr_compat_##driver##_del_child(BlockDriverState *bs, BdrvChild *child, Error **errp)         \
+    {                                                                                                        \
+        bdrv_drained_begin(bs);                                                                              \
+        qbr_##driver##_del_child(bs, child, errp);                                                           \
+        bdrv_drained_end(bs);                                                                                \
+    }
+#endif
+
+/* --- Functions that changed --------------------------------------------------------------------------------------------------- */
+
+/* Called in coroutines only since 8.0, before that anywhere. */
+#if QBR_QEMU_AT_LEAST(10, 0)
+#define QBR_CHILD_GETLENGTH(bs) bdrv_co_getlength(bs)
+#else
+#define QBR_CHILD_GETLENGTH(bs) bdrv_getlength(bs)
+#endif
+
+/* An optional string had a flag beside it. */
+#if QBR_QEMU_AT_LEAST(10, 0)
+#define qbr_send_quorum_report_bad(type, error, node, sector, sectors) \
+    qapi_event_send_quorum_report_bad(type, error, node, sector, sectors)
+#else
+#define qbr_send_quorum_report_bad(type, error, node, sector, sectors) \
+    qapi_event_send_quorum_report_bad(type, (error) != NULL, error, node, sector, sectors)
 #endif
 
 #endif

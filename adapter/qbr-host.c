@@ -54,7 +54,15 @@ void qbr_host_co_yield(void)
 
 void qbr_host_co_wake(QbrTask task)
 {
-    aio_co_schedule(task.ctx, task.co);
+    /*
+     * A coroutine of the same loop may be waiting for one that ends here and now: then it is entered right after, without
+     * a turn of the event loop. From elsewhere, and from a callback, it must be scheduled.
+     */
+    if (qemu_in_coroutine() && task.ctx == qemu_get_current_aio_context()) {
+        aio_co_wake(task.co);
+    } else {
+        aio_co_schedule(task.ctx, task.co);
+    }
 }
 
 /* --- Node state ----------------------------------------------------------------------------------------------------------- */
@@ -99,6 +107,13 @@ void qbr_host_bs_set_limits(BlockDriverState *bs, const QbrLimits *limits)
     if (limits->max_pwrite_zeroes) {
         bs->bl.max_pwrite_zeroes = limits->max_pwrite_zeroes;
     }
+}
+
+void qbr_host_bs_set_flags(BlockDriverState *bs, const QbrFlags *flags)
+{
+    bs->supported_write_flags = flags->write;
+    bs->supported_zero_flags = flags->zero;
+    bs->supported_truncate_flags = flags->truncate;
 }
 
 int qbr_host_apply_auto_read_only(BlockDriverState *bs, const char *reason, Error **errp)
@@ -149,6 +164,12 @@ void qbr_host_qdict_take(QDict *options, const char *key, QbrOptionFn fn, void *
         }
         entry = next;
     }
+}
+
+int64_t qbr_host_qdict_array_entries(QDict *options, const char *prefix)
+{
+    qdict_flatten(options);
+    return MAX(qdict_array_entries(options, prefix), -1);
 }
 
 void qbr_host_create_options_visit(BlockdevCreateOptions *options, QbrOptionFn fn, void *opaque)
@@ -213,6 +234,21 @@ void qbr_host_error_set(Error **errp, const char *message, const char *hint)
     }
 }
 
+void qbr_host_error_propagate(Error **errp, Error *error)
+{
+    error_propagate(errp, error);
+}
+
+const char *qbr_host_error_message(Error *error)
+{
+    return error_get_pretty(error);
+}
+
+void qbr_host_error_free(Error *error)
+{
+    error_free(error);
+}
+
 void qbr_host_error_report(const char *message)
 {
     error_report("%s", message);
@@ -221,6 +257,12 @@ void qbr_host_error_report(const char *message)
 void qbr_host_warn_report(const char *message)
 {
     warn_report("%s", message);
+}
+
+void qbr_host_exit_with(const char *line)
+{
+    fprintf(stderr, "%s\n", line);
+    exit(EXIT_FAILURE);
 }
 
 /* --- Registration --------------------------------------------------------------------------------------------------------- */

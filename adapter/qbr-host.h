@@ -20,6 +20,7 @@
 struct iovec;
 
 typedef struct BDRVReopenState BDRVReopenState;
+typedef struct BdrvChild BdrvChild;
 typedef struct BlockDriverState BlockDriverState;
 typedef struct BlockdevCreateOptions BlockdevCreateOptions;
 typedef struct Error Error;
@@ -28,7 +29,7 @@ typedef struct QEMUIOVector QEMUIOVector;
 typedef struct QemuOpts QemuOpts;
 
 /* Raised whenever a declaration below changes; an adapter and an archive with different numbers do not register. */
-#define QBR_HOST_VERSION 1u
+#define QBR_HOST_VERSION 2u
 
 /* Modules and built-in drivers alike keep these services to themselves. */
 #ifndef QBR_HOST_API
@@ -49,7 +50,10 @@ QBR_HOST_API bool qbr_host_in_coroutine(void);
 QBR_HOST_API QbrTask qbr_host_co_self(void);
 /* Suspends the calling coroutine until qbr_host_co_wake(). It may go on in another thread. */
 QBR_HOST_API void qbr_host_co_yield(void);
-/* Schedules a coroutine that has suspended itself, or is about to, in its own event loop. Any thread. */
+/*
+ * Has a coroutine that has suspended itself, or is about to, go on in its own event loop. Any thread. It never runs before
+ * this returns: called from a coroutine of the same loop, it runs when that one sleeps or ends.
+ */
 QBR_HOST_API void qbr_host_co_wake(QbrTask task);
 
 /* --- Node state ----------------------------------------------------------------------------------------------------------- */
@@ -74,11 +78,103 @@ typedef struct QbrLimits {
 } QbrLimits;
 QBR_HOST_API void qbr_host_bs_set_limits(BlockDriverState *bs, const QbrLimits *limits);
 
+/* The request flags (BDRV_REQ_*) that a node takes. */
+typedef struct QbrFlags {
+    uint32_t write;
+    uint32_t zero;
+    uint32_t truncate;
+} QbrFlags;
+/* Tells the block layer which flags the node takes. Main loop, and no request is in flight. */
+QBR_HOST_API void qbr_host_bs_set_flags(BlockDriverState *bs, const QbrFlags *flags);
+
 /*
  * Lets the node become read-only when its user allowed that (auto-read-only=on). 0, or -errno with *errp set. Main loop.
  * @reason says why the node cannot be writable.
  */
 QBR_HOST_API int qbr_host_apply_auto_read_only(BlockDriverState *bs, const char *reason, Error **errp);
+
+/* --- Children (drivers that have some) ------------------------------------------------------------------------------------ */
+
+/* Roles of children, as in BdrvChildRole. */
+#define QBR_CHILD_DATA 0x1u
+
+/* Opens the node that @options describe under "@name" or "@name.", and attaches it. NULL with *errp set. Main loop. */
+QBR_HOST_API BdrvChild *qbr_host_child_open(BlockDriverState *bs, QDict *options, const char *name, uint32_t role,
+                                            Error **errp);
+/*
+ * Attaches a node that is there already. NULL with *errp set. Main loop; requests of @bs are held back by the caller, which
+ * holds the lock of the block graph.
+ */
+QBR_HOST_API BdrvChild *qbr_host_child_attach(BlockDriverState *bs, BlockDriverState *node, const char *name,
+                                              uint32_t role, Error **errp);
+/* Detaches a child, with the lock held as for qbr_host_child_attach(). */
+QBR_HOST_API void qbr_host_child_detach(BlockDriverState *bs, BdrvChild *child);
+/* Detaches children at close, or in an open that failed: takes the lock of the block graph itself. Main loop. */
+QBR_HOST_API void qbr_host_children_close(BlockDriverState *bs, BdrvChild *const *children, size_t count);
+/* The name of a child within its parent; valid as long as the child. */
+QBR_HOST_API const char *qbr_host_child_name(BdrvChild *child);
+/* The name of the child's node; valid until the next change of the block graph. */
+QBR_HOST_API const char *qbr_host_child_node_name(BdrvChild *child);
+/* The request flags that the child's node takes. */
+QBR_HOST_API void qbr_host_child_flags(BdrvChild *child, QbrFlags *flags);
+/* Whether the child is @node and this parent is the only one it has. Main loop, with the graph locked for reading. */
+QBR_HOST_API bool qbr_host_child_is_only_parent_of(BdrvChild *child, BlockDriverState *node);
+/* Adds the complete options of all children to @target, as the list "children". Main loop. */
+QBR_HOST_API void qbr_host_children_options(QDict *target, BdrvChild *const *children, size_t count);
+
+/* What to do with a child. */
+typedef enum QbrChildOp {
+    /* Read @bytes at @offset into @buffer, or into @qiov if that is not NULL. */
+    QBR_CHILD_READ,
+    /* Write @bytes at @offset from @buffer, or from @qiov if that is not NULL, with @flags. */
+    QBR_CHILD_WRITE,
+    /* Write @bytes zero bytes at @offset, with @flags. */
+    QBR_CHILD_WRITE_ZEROES,
+    /* Discard @bytes at @offset. */
+    QBR_CHILD_DISCARD,
+    /* Make what was written durable. */
+    QBR_CHILD_FLUSH,
+    /* Set the length to @offset; @preallocation is a PreallocMode, @flags as for a truncate, and *@errp is set by a failure. */
+    QBR_CHILD_TRUNCATE,
+    /* The length in bytes is the result. */
+    QBR_CHILD_LENGTH,
+    /* BDRV_BLOCK_* at @offset are the result, *@pnum is how far it reaches; @flags are BDRV_WANT_*. */
+    QBR_CHILD_BLOCK_STATUS,
+} QbrChildOp;
+
+/* One operation on a child. It belongs to whoever starts it, and stays as it is until the operation has ended. */
+typedef struct QbrChildIo {
+    QbrChildOp op;
+    uint32_t flags;
+    BdrvChild *child;
+    int64_t offset;
+    int64_t bytes;
+    QEMUIOVector *qiov;
+    void *buffer;
+    int64_t *pnum;
+    Error **errp;
+    uint32_t preallocation;
+    bool exact;
+    /* The operation has ended with @ret: at least 0, or -errno. Called once, in a coroutine of the same event loop. */
+    void (*done)(struct QbrChildIo *io, int64_t ret);
+} QbrChildIo;
+
+/* Does it in the calling coroutine, which may sleep meanwhile. The result; @done is not called. */
+QBR_HOST_API int64_t qbr_host_child_run(QbrChildIo *io);
+/* Starts it in a coroutine of its own, and returns when that one sleeps for the first time or has ended. Only in a coroutine. */
+QBR_HOST_API void qbr_host_child_start(QbrChildIo *io);
+
+/* --- Events --------------------------------------------------------------------------------------------------------------- */
+
+/* What a child was doing when it failed, as in QuorumOpType. */
+#define QBR_QUORUM_READ 0u
+#define QBR_QUORUM_WRITE 1u
+#define QBR_QUORUM_FLUSH 2u
+
+/* Sends QUORUM_REPORT_BAD; @error is -errno, or 0 for a child whose data lost a vote. */
+QBR_HOST_API void qbr_host_quorum_report_bad(uint32_t type, int error, BdrvChild *child, int64_t sector, int64_t sectors);
+/* Sends QUORUM_FAILURE. */
+QBR_HOST_API void qbr_host_quorum_failure(BlockDriverState *bs, int64_t sector, int64_t sectors);
 
 /* --- Options -------------------------------------------------------------------------------------------------------------- */
 
@@ -90,6 +186,9 @@ typedef void (*QbrOptionFn)(void *opaque, const char *key, const char *value);
  * booleans arrive in their option spelling (123, on, off). Other values stay in the dictionary.
  */
 QBR_HOST_API void qbr_host_qdict_take(QDict *options, const char *key, QbrOptionFn fn, void *opaque);
+
+/* Flattens @options and counts the elements of the array whose keys begin with @prefix; -1 if there are gaps. */
+QBR_HOST_API int64_t qbr_host_qdict_array_entries(QDict *options, const char *prefix);
 
 /* Reports every member of the options of blockdev-create, flattened: "size", "location.server.0.type" and so on. */
 QBR_HOST_API void qbr_host_create_options_visit(BlockdevCreateOptions *options, QbrOptionFn fn, void *opaque);
@@ -113,9 +212,17 @@ QBR_HOST_API void qbr_host_qiov_zero(QEMUIOVector *qiov, size_t offset, size_t b
 
 /* Sets *errp (NULL is allowed) to a message, and a hint if @hint is not NULL. *errp must not be set yet. */
 QBR_HOST_API void qbr_host_error_set(Error **errp, const char *message, const char *hint);
+/* Gives an error to a caller (@errp may be NULL, which frees it); *errp must not be set yet. */
+QBR_HOST_API void qbr_host_error_propagate(Error **errp, Error *error);
+/* The message of an error; valid as long as the error. */
+QBR_HOST_API const char *qbr_host_error_message(Error *error);
+QBR_HOST_API void qbr_host_error_free(Error *error);
 /* Prints an error or a warning where QEMU prints them. */
 QBR_HOST_API void qbr_host_error_report(const char *message);
 QBR_HOST_API void qbr_host_warn_report(const char *message);
+
+/* Prints @line to standard error and ends the process with status 1, which is what blkverify promises to do. */
+QBR_HOST_API void qbr_host_exit_with(const char *line) __attribute__((noreturn));
 
 /* --- Registration (for adapters) ------------------------------------------------------------------------------------------ */
 

@@ -17,6 +17,7 @@
 
 /* QEMU's types; the repetition is allowed where QEMU has declared them too. */
 typedef struct BDRVReopenState BDRVReopenState;
+typedef struct BdrvChild BdrvChild;
 typedef struct BlockDriver BlockDriver;
 typedef struct BlockDriverState BlockDriverState;
 typedef union BlockReopenQueue BlockReopenQueue;
@@ -29,7 +30,7 @@ typedef struct QemuOpts QemuOpts;
 /*
  Version of the exported functions; raised when a signature or a meaning changes.
  */
-#define QBR_ABI_VERSION 1
+#define QBR_ABI_VERSION 2
 
 /*
  `BDRV_O_RDWR`: the node is opened for writing.
@@ -80,6 +81,51 @@ typedef struct QemuOpts QemuOpts;
  `BDRV_WANT_ZERO` (QEMU 10.2): the caller wants to know where zeroes are. Older QEMU passes a boolean instead.
  */
 #define QBR_WANT_ZERO 2
+
+/*
+ `BDRV_REQ_ZERO_WRITE`: what a truncate adds reads as zeroes.
+ */
+#define QBR_REQ_ZERO_WRITE 2
+
+/*
+ `BDRV_REQ_MAY_UNMAP`: zeroes may be written by giving space back.
+ */
+#define QBR_REQ_MAY_UNMAP 4
+
+/*
+ `BDRV_REQ_FUA`: the request is durable when it completes.
+ */
+#define QBR_REQ_FUA 16
+
+/*
+ `BDRV_REQ_WRITE_UNCHANGED`: the write does not change what a reader sees.
+ */
+#define QBR_REQ_WRITE_UNCHANGED 64
+
+/*
+ `BDRV_REQ_NO_FALLBACK`: zeroes are written quickly or not at all.
+ */
+#define QBR_REQ_NO_FALLBACK 256
+
+/*
+ `BLK_PERM_CONSISTENT_READ`: what is read is what a guest would see.
+ */
+#define QBR_PERM_CONSISTENT_READ 1
+
+/*
+ `BLK_PERM_WRITE`: data may be changed.
+ */
+#define QBR_PERM_WRITE 2
+
+/*
+ `BLK_PERM_WRITE_UNCHANGED`: data may be written that changes nothing for readers.
+ */
+#define QBR_PERM_WRITE_UNCHANGED 4
+
+/*
+ `BLK_PERM_RESIZE`: the length may be changed.
+ */
+#define QBR_PERM_RESIZE 8
 
 #ifdef __cplusplus
 extern "C" {
@@ -276,6 +322,178 @@ int qbr_gluster_co_block_status(BlockDriverState *bs,
  Pointers as the block layer passes them.
  */
 void qbr_gluster_refresh_limits(BlockDriverState *bs, Error **_errp);
+
+/*
+ `.bdrv_open`. Opens the children that @options describe or name. Main loop, not in a coroutine; children may block.
+ 0, or -errno with @errp set.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_quorum_open(BlockDriverState *bs,
+                    QDict *options,
+                    int _flags,
+                    Error **errp);
+
+/*
+ `.bdrv_close`. Detaches the children. Main loop; no request is in flight.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+void qbr_quorum_close(BlockDriverState *bs);
+
+/*
+ `.bdrv_gather_child_options`. Adds the options of the children to @target, as the list "children". Main loop.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+void qbr_quorum_gather_child_options(BlockDriverState *bs,
+                                     QDict *target,
+                                     bool _backing_overridden);
+
+/*
+ `.bdrv_dirname`. There is none, as the children may be anywhere: NULL with @errp set. Main loop.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+char *qbr_quorum_dirname(BlockDriverState *bs, Error **errp);
+
+/*
+ `.bdrv_co_truncate`. Sets the length of all children to @offset bytes, or of none. Coroutine. 0, or -errno with @errp set.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_quorum_co_truncate(BlockDriverState *bs,
+                           int64_t offset,
+                           bool exact,
+                           unsigned int prealloc,
+                           unsigned int flags,
+                           Error **errp);
+
+/*
+ `.bdrv_co_getlength` (7.2: `.bdrv_getlength`). Length in bytes, which all children have in common, or -errno. In a
+ coroutine (7.2: or in the main loop).
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int64_t qbr_quorum_getlength(BlockDriverState *bs);
+
+/*
+ `.bdrv_co_preadv`. Reads @bytes bytes from @offset on into @qiov. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_quorum_co_preadv(BlockDriverState *bs,
+                         int64_t offset,
+                         int64_t bytes,
+                         QEMUIOVector *qiov,
+                         unsigned int _flags);
+
+/*
+ `.bdrv_co_pwritev`. Writes @bytes bytes of @qiov from @offset on to all children. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_quorum_co_pwritev(BlockDriverState *bs,
+                          int64_t offset,
+                          int64_t bytes,
+                          QEMUIOVector *qiov,
+                          unsigned int flags);
+
+/*
+ `.bdrv_co_pwrite_zeroes`. Writes @bytes zero bytes from @offset on to all children. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_quorum_co_pwrite_zeroes(BlockDriverState *bs,
+                                int64_t offset,
+                                int64_t bytes,
+                                unsigned int flags);
+
+/*
+ `.bdrv_co_pdiscard`. Gives back the space of @bytes bytes from @offset on, on all children. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_quorum_co_pdiscard(BlockDriverState *bs,
+                           int64_t offset,
+                           int64_t bytes);
+
+/*
+ `.bdrv_co_flush`. Flushes all children. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_quorum_co_flush(BlockDriverState *bs);
+
+/*
+ `.bdrv_co_block_status`. What the @bytes bytes from @offset on are, and for how many of them (@pnum) that holds. Coroutine.
+ @mode is `BDRV_WANT_*` of QEMU 10.2 (older: 2 for `want_zero`, else 0). `BDRV_BLOCK_*` or -errno; @map and @file stay as they
+ are.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_quorum_co_block_status(BlockDriverState *bs,
+                               unsigned int mode,
+                               int64_t offset,
+                               int64_t bytes,
+                               int64_t *pnum,
+                               int64_t *_map,
+                               BlockDriverState **_file);
+
+/*
+ `.bdrv_add_child`. Attaches @node as another child. Main loop; no request is in flight. On failure @errp is set.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+void qbr_quorum_add_child(BlockDriverState *bs,
+                          BlockDriverState *node,
+                          Error **errp);
+
+/*
+ `.bdrv_del_child`. Detaches @child. Main loop; no request is in flight. On failure @errp is set.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+void qbr_quorum_del_child(BlockDriverState *bs, BdrvChild *child, Error **errp);
+
+/*
+ `.bdrv_child_perm`. What the node needs of a child and lets others do with it. Main loop.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+void qbr_quorum_child_perm(BlockDriverState *bs,
+                           BdrvChild *_child,
+                           unsigned int _role,
+                           BlockReopenQueue *_queue,
+                           uint64_t perm,
+                           uint64_t shared,
+                           uint64_t *nperm,
+                           uint64_t *nshared);
+
+/*
+ `.bdrv_recurse_can_replace`. Whether @node, with other data, may take the place of a child: only if it is a child that
+ nobody else uses. Main loop.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+bool qbr_quorum_recurse_can_replace(BlockDriverState *bs,
+                                    BlockDriverState *node);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -27,6 +27,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 KEEP = ".qemu-block-rs"
 MESON = "block/meson.build"
 SHARED = {
+    "block/qbr/qbr-child.c": "adapter/qbr-child.c",
     "block/qbr/qbr-host.c": "adapter/qbr-host.c",
     "block/qbr/qbr-host.h": "adapter/qbr-host.h",
     "block/qbr/qbr-compat.h": "adapter/qbr-compat.h",
@@ -35,7 +36,8 @@ SHARED = {
 
 # One row per driver. "dependency": QEMU's name for the library whose presence decides whether the driver is built;
 # "condition": a Meson condition instead, or None; "row": the line of the module list that QEMU has for it (None: it has none,
-# as the driver is always built in, and a line is added); "built_in": the text that builds it in, which is taken out.
+# as the driver is always built in, and a line is added); "built_in": the text that builds it in, which is taken out;
+# "children": whether its nodes have children, for which there are services of their own.
 DRIVERS = {
     "gluster": {
         "dependency": "glusterfs",
@@ -51,12 +53,14 @@ DRIVERS = {
         "condition": None,
         "row": None,
         "built_in": r"^  'quorum\.c',\n",
+        "children": True,
     },
     "replication": {
         "condition": "not get_option('replication').disabled()",
         "row": None,
         "built_in": r"^if (?:not get_option\('replication'\)\.disabled\(\)|get_option\('replication'\)\.allowed\(\))\n"
                     r"  block_ss\.add\(files\('replication\.c'\)\)\nendif\n",
+        "children": True,
     },
 }
 LIST_START = r"^modsrc = \[\]\nforeach m : \[\n"
@@ -136,7 +140,8 @@ def edit_meson(text, names, archive):
     added = ""
     for name in names:
         driver = DRIVERS[name]
-        row = f"  [qbr_{name}, '{name}', files('{name}.c', 'qbr/qbr-host.c')],\n"
+        services = "'qbr/qbr-host.c'" + (", 'qbr/qbr-child.c'" if driver.get("children") else "")
+        row = f"  [qbr_{name}, '{name}', files('{name}.c', {services})],\n"
         if driver["built_in"]:
             text = substitute(text, driver["built_in"], "", f"the line that builds {name} in")
         if driver["row"]:

@@ -87,6 +87,8 @@ fi
 
 qemu_configure "$tree" "$folder" "${options[@]}"
 if [[ -z ${BUILTIN:-} ]]; then
+    # The list of modules is that of the sources as they are now, with the drivers put in.
+    run_logged "build-$name" ninja -C "$folder" build.ninja || die "QEMU could not be configured"
     mapfile -t -O "${#targets[@]}" targets < <(ninja -C "$folder" -t targets all |
         sed -n 's/^\([a-z0-9]*-[a-z0-9_-]*\.so\): .*/\1/p')
     # The table of the modules that the emulator knows goes with them.

@@ -9,7 +9,7 @@
 use crate::sys;
 
 /// Version of the exported functions; raised when a signature or a meaning changes.
-pub const QBR_ABI_VERSION: u32 = 1;
+pub const QBR_ABI_VERSION: u32 = 2;
 
 /// `BDRV_O_RDWR`: the node is opened for writing.
 pub const QBR_O_RDWR: i32 = 0x0002;
@@ -34,6 +34,26 @@ pub const QBR_BLOCK_OFFSET_VALID: i32 = 0x04;
 
 /// `BDRV_WANT_ZERO` (QEMU 10.2): the caller wants to know where zeroes are. Older QEMU passes a boolean instead.
 pub const QBR_WANT_ZERO: u32 = 0x02;
+
+/// `BDRV_REQ_ZERO_WRITE`: what a truncate adds reads as zeroes.
+pub const QBR_REQ_ZERO_WRITE: u32 = 0x02;
+/// `BDRV_REQ_MAY_UNMAP`: zeroes may be written by giving space back.
+pub const QBR_REQ_MAY_UNMAP: u32 = 0x04;
+/// `BDRV_REQ_FUA`: the request is durable when it completes.
+pub const QBR_REQ_FUA: u32 = 0x10;
+/// `BDRV_REQ_WRITE_UNCHANGED`: the write does not change what a reader sees.
+pub const QBR_REQ_WRITE_UNCHANGED: u32 = 0x40;
+/// `BDRV_REQ_NO_FALLBACK`: zeroes are written quickly or not at all.
+pub const QBR_REQ_NO_FALLBACK: u32 = 0x100;
+
+/// `BLK_PERM_CONSISTENT_READ`: what is read is what a guest would see.
+pub const QBR_PERM_CONSISTENT_READ: u64 = 0x01;
+/// `BLK_PERM_WRITE`: data may be changed.
+pub const QBR_PERM_WRITE: u64 = 0x02;
+/// `BLK_PERM_WRITE_UNCHANGED`: data may be written that changes nothing for readers.
+pub const QBR_PERM_WRITE_UNCHANGED: u64 = 0x04;
+/// `BLK_PERM_RESIZE`: the length may be changed.
+pub const QBR_PERM_RESIZE: u64 = 0x08;
 
 /// The version of `adapter/qbr-host.h` that the archive was built with.
 pub(crate) const HOST_VERSION: u32 = sys::host::QBR_HOST_VERSION;

@@ -28,6 +28,8 @@ impl Errno {
     pub const EROFS: Self = Self(libc::EROFS);
     /// No such address: `SEEK_DATA` beyond the last data.
     pub const ENXIO: Self = Self(libc::ENXIO);
+    /// Out of range.
+    pub const ERANGE: Self = Self(libc::ERANGE);
     /// File too large.
     pub const EFBIG: Self = Self(libc::EFBIG);
 

@@ -55,6 +55,18 @@ impl GuestIov<'_> {
         self.elements.as_ptr()
     }
 
+    /// The vector itself, for the block layer.
+    #[must_use]
+    pub fn as_raw(&self) -> *mut QEMUIOVector {
+        self.qiov.as_ptr()
+    }
+
+    /// Fills the vector from its start, piece by piece.
+    #[must_use]
+    pub fn writer(&self) -> IovWriter<'_> {
+        IovWriter { iov: self, element: 0, skip: 0 }
+    }
+
     /// How many elements there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -91,5 +103,37 @@ impl GuestIov<'_> {
             }
         }
         Some(rest)
+    }
+}
+
+/// Where the next bytes of a vector go.
+#[derive(Debug)]
+pub struct IovWriter<'rq> {
+    iov: &'rq GuestIov<'rq>,
+    /// The element, and how many of its bytes are filled.
+    element: usize,
+    skip: usize,
+}
+
+impl IovWriter<'_> {
+    /// Copies `bytes` behind what was written before; what doesn't fit is left out.
+    pub fn write(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.element < self.iov.count {
+            // SAFETY: `element < count`, and the elements are valid for 'rq (invariant of `GuestIov`).
+            let element = unsafe { self.iov.elements.as_ptr().add(self.element) };
+            // SAFETY: as above; QEMU does not change the array while the request is in flight.
+            let element = unsafe { element.read() };
+            let room = element.iov_len.saturating_sub(self.skip);
+            let (now, later) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
+            let target = element.iov_base.cast::<u8>().wrapping_add(self.skip);
+            // SAFETY: `now` fits in the rest of the element, whose memory is valid for 'rq; nobody but the guest, which may race
+            // with us as with any device, has access to it, so the two don't overlap.
+            unsafe { target.copy_from_nonoverlapping(now.as_ptr(), now.len()) }
+            bytes = later;
+            self.skip = self.skip.saturating_add(now.len());
+            if self.skip == element.iov_len {
+                (self.element, self.skip) = (self.element.saturating_add(1), 0);
+            }
+        }
     }
 }

@@ -48,6 +48,35 @@ impl<K: Into<String>, V: Into<Vec<u8>>> FromIterator<(K, V)> for OptionMap {
     }
 }
 
+/// A number as QEMU's options have them: decimal, 0x for hexadecimal, 0 for octal; it wraps below zero as QEMU's do.
+#[must_use]
+pub fn parse_number(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    let number = if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        u64::from_str_radix(hex, 16)
+    } else if digits.len() > 1 && digits.starts_with('0') {
+        u64::from_str_radix(digits, 8)
+    } else {
+        digits.parse()
+    };
+    let number = number.ok().filter(|_| !digits.contains('+'))?;
+    Some(if negative { number.wrapping_neg() } else { number })
+}
+
+/// A boolean as QEMU's options have them.
+#[must_use]
+pub fn parse_bool(text: &[u8]) -> Option<bool> {
+    match text {
+        b"on" | b"yes" | b"true" | b"y" => Some(true),
+        b"off" | b"no" | b"false" | b"n" => Some(false),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +95,34 @@ mod tests {
         map.remove_prefix("server.");
         assert!(!map.has_prefix("server."));
         assert!(map.contains("volume"));
+    }
+
+    #[test]
+    fn parse_number_knows_three_bases() {
+        assert_eq!(parse_number(b"10"), Some(10));
+        assert_eq!(parse_number(b"0x10"), Some(16));
+        assert_eq!(parse_number(b"010"), Some(8));
+        assert_eq!(parse_number(b"0"), Some(0));
+    }
+
+    #[test]
+    fn parse_number_wraps_below_zero() {
+        assert_eq!(parse_number(b"-1"), Some(u64::MAX));
+    }
+
+    #[test]
+    fn parse_number_refuses_what_is_none() {
+        for text in
+            [b"".as_slice(), b"-", b"x", b"1x", b"0x", b"+1", b"0x+1", b"18446744073709551616", b"\xff"]
+        {
+            assert_eq!(parse_number(text), None);
+        }
+    }
+
+    #[test]
+    fn parse_bool_knows_the_spellings_of_qemu() {
+        assert_eq!(parse_bool(b"on"), Some(true));
+        assert_eq!(parse_bool(b"n"), Some(false));
+        assert_eq!(parse_bool(b"1"), None);
     }
 }

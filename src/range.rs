@@ -16,6 +16,9 @@ pub struct ByteRange {
 }
 
 impl ByteRange {
+    /// Nothing.
+    pub const EMPTY: Self = Self { offset: 0, bytes: 0 };
+
     /// Checks what C passed.
     ///
     /// # Errors

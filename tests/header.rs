@@ -20,6 +20,7 @@ fn generate() -> String {
         .with_src(root().join("src/abi.rs"))
         .with_src(root().join("src/ffi/version.rs"))
         .with_src(root().join("src/ffi/gluster.rs"))
+        .with_src(root().join("src/ffi/quorum.rs"))
         .generate()
         .unwrap()
         .write(&mut header);

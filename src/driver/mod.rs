@@ -6,3 +6,5 @@
 
 #[cfg(feature = "gluster")]
 pub mod gluster;
+#[cfg(feature = "quorum")]
+pub mod quorum;

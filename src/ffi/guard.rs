@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use crate::errno::{Errno, ToErrno};
 use crate::host::qemu::{self, Bs};
 use crate::host::unwind::{self, Panicked};
-use crate::host::{block_on, Request};
+use crate::host::{block_on, set_error, HostError, Request};
 use crate::sys::host::{BlockDriverState, Error};
 
 /// A driver's state in a node.
@@ -73,6 +73,15 @@ pub(super) unsafe fn take<T>(slot: *mut *mut c_void) -> Option<Box<Node<T>>> {
     let raw = NonNull::new(std::mem::replace(slot, ptr::null_mut()))?;
     // SAFETY: it came from `Box::into_raw` in `into_raw`, and was replaced by NULL just now.
     Some(unsafe { Box::from_raw(raw.cast::<Node<T>>().as_ptr()) })
+}
+
+/// The state of a node that is being closed, poisoned or not.
+///
+/// # Safety
+/// As for `Node::borrow`.
+pub(super) unsafe fn closing<'a, T>(slot: *mut *mut c_void) -> Option<&'a T> {
+    // SAFETY: the caller's promise.
+    unsafe { Node::<T>::borrow(slot) }.map(|node| &node.state)
 }
 
 /// Runs an export that returns nothing and does something else with its node than a request.
@@ -190,16 +199,36 @@ pub(super) unsafe fn call_errp<T, E: ToErrno + Explain>(
 /// An error that can be told to a user.
 pub(super) trait Explain: std::fmt::Display {
     /// What to add to the message.
-    fn hint(&self) -> Option<&str>;
+    fn hint(&self) -> Option<&str> {
+        None
+    }
+
+    /// QEMU's own error, which then says everything that is to be said.
+    fn into_host(self) -> Option<HostError>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
 
-/// A message and its hint.
-type Failure = Option<(String, Option<String>)>;
+/// What to tell the user.
+#[derive(Debug)]
+struct Message {
+    text: String,
+    hint: Option<String>,
+    host: Option<HostError>,
+}
+
+/// Why an export failed.
+type Failure = Option<Message>;
 
 /// Remembers what to tell the user, and reduces the error to its number.
 fn keep<E: ToErrno + Explain>(failure: &mut Failure, error: E) -> Errno {
-    *failure = Some((error.to_string(), error.hint().map(str::to_owned)));
-    error.errno()
+    let errno = error.errno();
+    let (text, hint) = (error.to_string(), error.hint().map(str::to_owned));
+    *failure = Some(Message { text, hint, host: error.into_host() });
+    errno
 }
 
 /// Sets the error of a failed export.
@@ -208,12 +237,16 @@ fn keep<E: ToErrno + Explain>(failure: &mut Failure, error: E) -> Errno {
 /// `errp` is NULL or points to an error that is not set.
 unsafe fn explain(export: &'static CStr, ret: c_int, failure: Failure, errp: *mut *mut Error) -> c_int {
     if ret < 0 {
-        let (message, hint) = failure.unwrap_or_else(|| {
+        let message = failure.unwrap_or_else(|| {
             let errno = Errno::from_code(ret.saturating_neg());
-            (format!("{}: {errno}", export.to_string_lossy()), None)
+            Message { text: format!("{}: {errno}", export.to_string_lossy()), hint: None, host: None }
         });
         // SAFETY: the caller's promise.
-        unsafe { qemu::set_error(errp, &message, hint.as_deref()) }
+        let told = message.host.is_some_and(|error| unsafe { error.propagate(errp) });
+        if !told {
+            // SAFETY: the caller's promise, and nothing was set above.
+            unsafe { set_error(errp, &message.text, message.hint.as_deref()) }
+        }
     }
     ret
 }

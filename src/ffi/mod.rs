@@ -10,4 +10,6 @@ mod guard;
 
 #[cfg(feature = "gluster")]
 pub mod gluster;
+#[cfg(feature = "quorum")]
+pub mod quorum;
 pub mod version;

@@ -6,12 +6,10 @@
 //! A few threads serve all nodes; they come when there is work and go when there is none.
 
 use std::collections::VecDeque;
-use std::ffi::c_void;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::request::Request;
-use super::token::Token;
 use super::{thread, unwind};
 use crate::errno::Errno;
 
@@ -46,9 +44,9 @@ where
     let value = Arc::new(Mutex::new(None));
     let place = Arc::clone(&value);
     let done = request.submit(move |token| {
-        let landing = Landing(token.as_raw());
+        // A job that never runs ends its operation too.
+        let landing = token.signal();
         enqueue(Box::new(move || {
-            let landing = landing;
             if let Ok(value) = unwind::catch(call) {
                 *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
             }
@@ -66,19 +64,6 @@ where
 /// The error of starting a thread if there is none to run it.
 pub fn spawn_detached(call: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
     enqueue(Box::new(|| drop(unwind::catch(call))))
-}
-
-/// Completes its token when it is dropped: a job that never ran ends its operation too.
-struct Landing(*mut c_void);
-
-// SAFETY: `Token::complete` may be called on any thread.
-unsafe impl Send for Landing {}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        // SAFETY: the pointer came from the token in `spawn_blocking`.
-        unsafe { Token::complete(self.0, 0) }
-    }
 }
 
 /// Hands a job to a thread, and starts one if none is free.

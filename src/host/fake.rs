@@ -8,8 +8,8 @@ use std::ffi::{c_char, c_int, c_void};
 use libc::iovec;
 
 use crate::sys::host::{
-    BDRVReopenState, BlockDriverState, BlockdevCreateOptions, Error, QDict, QEMUIOVector, QbrLimits,
-    QbrOptionFn, QbrTask, QemuOpts,
+    BDRVReopenState, BdrvChild, BlockDriverState, BlockdevCreateOptions, Error, QDict, QEMUIOVector,
+    QbrChildIo, QbrFlags, QbrLimits, QbrOptionFn, QbrTask, QemuOpts,
 };
 
 macro_rules! absent {
@@ -45,6 +45,25 @@ absent! {
     qbr_host_free(ptr: *mut c_void);
     qbr_host_qiov_elements(qiov: *mut QEMUIOVector, count: *mut usize, bytes: *mut usize) -> *const iovec;
     qbr_host_qiov_zero(qiov: *mut QEMUIOVector, offset: usize, bytes: usize);
+    qbr_host_bs_set_flags(bs: *mut BlockDriverState, flags: *const QbrFlags);
+    qbr_host_child_open(bs: *mut BlockDriverState, options: *mut QDict, name: *const c_char, role: u32, errp: *mut *mut Error) -> *mut BdrvChild;
+    qbr_host_child_attach(bs: *mut BlockDriverState, node: *mut BlockDriverState, name: *const c_char, role: u32, errp: *mut *mut Error) -> *mut BdrvChild;
+    qbr_host_child_detach(bs: *mut BlockDriverState, child: *mut BdrvChild);
+    qbr_host_children_close(bs: *mut BlockDriverState, children: *const *mut BdrvChild, count: usize);
+    qbr_host_child_name(child: *mut BdrvChild) -> *const c_char;
+    qbr_host_child_node_name(child: *mut BdrvChild) -> *const c_char;
+    qbr_host_child_flags(child: *mut BdrvChild, flags: *mut QbrFlags);
+    qbr_host_child_is_only_parent_of(child: *mut BdrvChild, node: *mut BlockDriverState) -> bool;
+    qbr_host_children_options(target: *mut QDict, children: *const *mut BdrvChild, count: usize);
+    qbr_host_child_run(io: *mut QbrChildIo) -> i64;
+    qbr_host_child_start(io: *mut QbrChildIo);
+    qbr_host_quorum_report_bad(kind: u32, error: c_int, child: *mut BdrvChild, sector: i64, sectors: i64);
+    qbr_host_quorum_failure(bs: *mut BlockDriverState, sector: i64, sectors: i64);
+    qbr_host_qdict_array_entries(options: *mut QDict, prefix: *const c_char) -> i64;
+    qbr_host_error_propagate(errp: *mut *mut Error, error: *mut Error);
+    qbr_host_error_message(error: *mut Error) -> *const c_char;
+    qbr_host_error_free(error: *mut Error);
+    qbr_host_exit_with(line: *const c_char) -> !;
     qbr_host_error_set(errp: *mut *mut Error, message: *const c_char, hint: *const c_char);
     qbr_host_error_report(message: *const c_char);
     qbr_host_warn_report(message: *const c_char);

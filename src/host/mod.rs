@@ -3,12 +3,17 @@
 
 //! What the drivers get from the program they run in: a way to sleep, threads for blocking calls, options, messages.
 //!
-//! [`block_on`] is the only function that lets a coroutine sleep.
+//! [`block_on`] lets a coroutine sleep; besides it only an operation on a child that runs in the request's own coroutine does.
 
 mod blocking;
+mod child;
+mod error;
+mod graph;
+mod lanes;
+mod memory;
 mod park;
 mod request;
-pub(crate) mod thread;
+mod thread;
 mod token;
 
 pub mod options;
@@ -19,5 +24,10 @@ pub mod unwind;
 mod fake;
 
 pub use blocking::{spawn_blocking, spawn_detached};
+pub use child::{Child, Length};
+pub use error::{set_error, HostError};
+pub use graph::GraphLocked;
+pub use lanes::{Lanes, Op};
 pub use request::{block_on, Request};
-pub use token::{Completion, Token};
+pub use thread::spawn as spawn_thread;
+pub use token::{Completion, Signal, Token};

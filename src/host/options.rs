@@ -10,7 +10,7 @@ use super::unwind;
 use crate::options::OptionMap;
 use crate::sys::host::{
     qbr_host_create_options_visit, qbr_host_free, qbr_host_opts_take, qbr_host_opts_take_size,
-    qbr_host_qdict_take, BlockdevCreateOptions, QDict, QemuOpts,
+    qbr_host_qdict_array_entries, qbr_host_qdict_take, BlockdevCreateOptions, QDict, QemuOpts,
 };
 
 /// Takes the options named in `keys` out of a dictionary; a name that ends in a dot takes all that begin with it.
@@ -25,6 +25,16 @@ pub unsafe fn take_from_qdict(dict: NonNull<QDict>, keys: &[&CStr]) -> OptionMap
         unsafe { qbr_host_qdict_take(dict.as_ptr(), key.as_ptr(), Some(collect), (&raw mut map).cast()) }
     }
     map
+}
+
+/// Flattens a dictionary and counts the elements of the array under `prefix`; `None` if there are gaps.
+///
+/// # Safety
+/// As for [`take_from_qdict`].
+#[must_use]
+pub unsafe fn array_entries(dict: NonNull<QDict>, prefix: &CStr) -> Option<usize> {
+    // SAFETY: the caller promises a valid dictionary.
+    usize::try_from(unsafe { qbr_host_qdict_array_entries(dict.as_ptr(), prefix.as_ptr()) }).ok()
 }
 
 /// All members of the options of `blockdev-create`.

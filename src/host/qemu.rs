@@ -6,9 +6,11 @@
 use std::ffi::{c_void, CStr, CString};
 use std::ptr::{self, NonNull};
 
+use super::child::Child;
+use super::error::HostError;
 use crate::errno::Errno;
 use crate::sys::host as raw;
-use crate::sys::host::{BDRVReopenState, BlockDriverState, Error, QbrLimits};
+use crate::sys::host::{BDRVReopenState, BdrvChild, BlockDriverState, QDict, QbrFlags, QbrLimits};
 
 /// A message in the form that C takes; inner NULs, which only garbage contains, become question marks.
 #[must_use]
@@ -53,6 +55,87 @@ impl Bs {
     pub fn set_limits(self, limits: &QbrLimits) {
         // SAFETY: valid by the constructor's contract; the service copies the limits.
         unsafe { raw::qbr_host_bs_set_limits(self.0.as_ptr(), ptr::from_ref(limits)) }
+    }
+
+    /// Tells the block layer which request flags the node takes.
+    pub fn set_flags(self, flags: &QbrFlags) {
+        // SAFETY: valid by the constructor's contract; the service copies the flags.
+        unsafe { raw::qbr_host_bs_set_flags(self.0.as_ptr(), ptr::from_ref(flags)) }
+    }
+
+    /// Opens the node that `options` describe under `name`, as a child that holds data.
+    ///
+    /// # Errors
+    /// The block layer's.
+    ///
+    /// # Safety
+    /// `options` is a valid dictionary that nobody else uses during the call, which is in the main loop.
+    pub unsafe fn open_child(self, options: NonNull<QDict>, name: &str) -> Result<Child, HostError> {
+        attached(|errp| {
+            let name = c_text(name);
+            // SAFETY: the caller's promise; the name lives until the call returns.
+            unsafe {
+                raw::qbr_host_child_open(
+                    self.0.as_ptr(),
+                    options.as_ptr(),
+                    name.as_ptr(),
+                    raw::QBR_CHILD_DATA,
+                    errp,
+                )
+            }
+        })
+    }
+
+    /// Attaches a node as a child that holds data.
+    ///
+    /// # Errors
+    /// The block layer's.
+    ///
+    /// # Safety
+    /// `node` is valid, and QEMU has called to have it attached.
+    pub unsafe fn attach_child(
+        self,
+        node: NonNull<BlockDriverState>,
+        name: &str,
+    ) -> Result<Child, HostError> {
+        attached(|errp| {
+            let name = c_text(name);
+            // SAFETY: the caller's promise; the name lives until the call returns.
+            unsafe {
+                raw::qbr_host_child_attach(
+                    self.0.as_ptr(),
+                    node.as_ptr(),
+                    name.as_ptr(),
+                    raw::QBR_CHILD_DATA,
+                    errp,
+                )
+            }
+        })
+    }
+
+    /// Detaches a child.
+    ///
+    /// # Safety
+    /// QEMU has called to have it detached, and nobody uses it any more.
+    pub unsafe fn detach_child(self, child: Child) {
+        // SAFETY: the caller's promise.
+        unsafe { raw::qbr_host_child_detach(self.0.as_ptr(), child.as_raw()) }
+    }
+
+    /// Detaches children at close, or in an open that failed.
+    ///
+    /// # Safety
+    /// Nobody uses them any more, and the call is in the main loop without a lock of the block graph.
+    pub unsafe fn close_children(self, children: &[Child]) {
+        let list = raw_children(children);
+        // SAFETY: the caller's promise; the list lives until the call returns.
+        unsafe { raw::qbr_host_children_close(self.0.as_ptr(), list.as_ptr(), list.len()) }
+    }
+
+    /// Sends `QUORUM_FAILURE` about sectors of 512 bytes.
+    pub fn report_quorum_failure(self, sector: i64, sectors: i64) {
+        // SAFETY: valid by the constructor's contract.
+        unsafe { raw::qbr_host_quorum_failure(self.0.as_ptr(), sector, sectors) }
     }
 
     /// Makes the node read-only if its user allowed that.
@@ -107,16 +190,60 @@ impl Reopen {
     }
 }
 
-/// Sets a callback's error. `errp` may be NULL.
+/// Calls a service that returns a child or sets an error.
+fn attached(service: impl FnOnce(*mut *mut raw::Error) -> *mut BdrvChild) -> Result<Child, HostError> {
+    let mut error = ptr::null_mut();
+    let child = service(&raw mut error);
+    // SAFETY: the error is ours, if there is one.
+    let error = unsafe { HostError::from_raw(error) };
+    // SAFETY: the service has attached the child.
+    NonNull::new(child).map(|child| unsafe { Child::from_raw(child) }).ok_or(error)
+}
+
+/// Children as C takes them.
+fn raw_children(children: &[Child]) -> Vec<*mut BdrvChild> {
+    children.iter().map(|child| child.as_raw()).collect()
+}
+
+/// Adds the complete options of children to `target`, as the list "children".
 ///
 /// # Safety
-/// `errp` is NULL or points to an error pointer that is not set yet.
-pub unsafe fn set_error(errp: *mut *mut Error, message: &str, hint: Option<&str>) {
-    let message = c_text(message);
-    let hint = hint.map(c_text);
-    let hint = hint.as_ref().map_or(ptr::null(), |hint| hint.as_ptr());
-    // SAFETY: the caller's promise; both strings live until the call returns.
-    unsafe { raw::qbr_host_error_set(errp, message.as_ptr(), hint) }
+/// `target` is a valid dictionary that nobody else uses during the call.
+pub unsafe fn gather_children_options(target: NonNull<QDict>, children: &[Child]) {
+    let list = raw_children(children);
+    // SAFETY: the caller's promise; the list lives until the call returns.
+    unsafe { raw::qbr_host_children_options(target.as_ptr(), list.as_ptr(), list.len()) }
+}
+
+/// What a child was doing when it failed or lost a vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuorumOp {
+    /// Reading.
+    Read,
+    /// Writing data or zeroes, or discarding.
+    Write,
+    /// Flushing.
+    Flush,
+}
+
+/// Sends `QUORUM_REPORT_BAD` about sectors of 512 bytes; without an error the child has lost a vote.
+pub fn report_quorum_bad(op: QuorumOp, child: Child, error: Option<Errno>, sector: i64, sectors: i64) {
+    let op = match op {
+        QuorumOp::Read => raw::QBR_QUORUM_READ,
+        QuorumOp::Write => raw::QBR_QUORUM_WRITE,
+        QuorumOp::Flush => raw::QBR_QUORUM_FLUSH,
+    };
+    // SAFETY: the child is attached.
+    unsafe {
+        raw::qbr_host_quorum_report_bad(op, error.map_or(0, Errno::to_ret), child.as_raw(), sector, sectors)
+    }
+}
+
+/// Prints a line and ends the process with status 1.
+pub fn exit_with(line: &str) -> ! {
+    let line = c_text(line);
+    // SAFETY: the string lives as long as the process.
+    unsafe { raw::qbr_host_exit_with(line.as_ptr()) }
 }
 
 /// Prints an error where QEMU prints its errors.

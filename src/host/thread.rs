@@ -12,7 +12,7 @@ use crate::errno::Errno;
 ///
 /// # Errors
 /// What the system gives for a thread that it can't start (`EAGAIN`).
-pub(crate) fn spawn(name: &str, main: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
+pub fn spawn(name: &str, main: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut old = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigfillset() initialises the set.

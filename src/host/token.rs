@@ -126,6 +126,28 @@ impl Token {
     }
 }
 
+impl Token {
+    /// The token as something that Rust code can keep and complete.
+    #[must_use]
+    pub fn signal(&self) -> Signal {
+        Signal(self.0)
+    }
+}
+
+/// An operation that ends when this is dropped, with the result 0: on whatever thread, and also if it was never looked at.
+#[derive(Debug)]
+pub struct Signal(*mut c_void);
+
+// SAFETY: `Token::complete` may be called on any thread.
+unsafe impl Send for Signal {}
+
+impl Drop for Signal {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from a token.
+        unsafe { Token::complete(self.0, 0) }
+    }
+}
+
 /// How many callbacks came twice or late and were ignored.
 #[cfg(test)]
 fn stray_callbacks() -> u64 {

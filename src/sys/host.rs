@@ -6,6 +6,8 @@
     missing_docs,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
     reason = "generated; the header is the documentation, and layout checks run at compile time"
 )]
 

@@ -17,7 +17,7 @@ use super::error::Error;
 use super::file::File;
 use super::volume::{Volume, VolumeSpec};
 use crate::errno::Errno;
-use crate::host::thread;
+use crate::host::spawn_thread;
 
 /// How long an idle connection waits for its next user.
 // DIVERGES: the C driver ends the connection when its last node closes, and every command waits the 5 to 10 seconds for it.
@@ -261,7 +261,7 @@ fn end(volume: Volume) {
 fn need_reaper(mut registry: MutexGuard<'static, Registry>) {
     if registry.idle_reapers == 0 && registry.reapers < MAX_REAPERS {
         // Without a thread the connection lives on until the next one comes; that costs memory, not data.
-        if thread::spawn("qbr-gluster-end", reap).is_ok() {
+        if spawn_thread("qbr-gluster-end", reap).is_ok() {
             registry.reapers = registry.reapers.saturating_add(1);
         }
     }

@@ -10,7 +10,7 @@ use std::ffi::CString;
 
 use super::uri::{self, Uri, UriError};
 use crate::errno::{Errno, ToErrno};
-use crate::options::OptionMap;
+use crate::options::{parse_number, OptionMap};
 
 /// How talkative the library is by default (errors only).
 const DEFAULT_DEBUG: i32 = 4;
@@ -152,22 +152,11 @@ impl Options {
 pub fn parse_debug(value: Option<Vec<u8>>) -> Result<i32, OptionsError> {
     let Some(value) = value else { return Ok(DEFAULT_DEBUG) };
     let text = lossy(&value);
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text.as_str()),
-    };
-    // As QEMU reads numbers: decimal, 0x for hexadecimal, 0 for octal.
-    let number = if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        u64::from_str_radix(hex, 16)
-    } else if digits.len() > 1 && digits.starts_with('0') {
-        u64::from_str_radix(digits, 8)
-    } else {
-        digits.parse::<u64>()
-    };
-    match number {
-        Ok(_) if negative => Ok(0),
-        Ok(number) => Ok(i32::try_from(number).unwrap_or(MAX_DEBUG).min(MAX_DEBUG)),
-        Err(_) => Err(OptionsError::Value { key: "debug".into(), expected: "a number", value: text }),
+    let negative = text.starts_with('-');
+    match parse_number(&value) {
+        Some(_) if negative => Ok(0),
+        Some(number) => Ok(i32::try_from(number).unwrap_or(MAX_DEBUG).min(MAX_DEBUG)),
+        None => Err(OptionsError::Value { key: "debug".into(), expected: "a number", value: text }),
     }
 }
 

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Writes, write-zeroes, discards and flushes: to all children at the same time, and a vote on the result.
+//!
+//! Runs in coroutines, on any thread.
+
+use super::error::Error;
+use super::options::ReadPattern;
+use super::state::Quorum;
+use super::vote;
+use crate::abi::{QBR_REQ_MAY_UNMAP, QBR_REQ_NO_FALLBACK};
+use crate::errno::Errno;
+use crate::host::qemu::{report_quorum_bad, Bs, QuorumOp};
+use crate::host::{Child, Lanes, Op, Request};
+use crate::iov::GuestIov;
+use crate::range::ByteRange;
+
+/// Sectors in events are 512 bytes.
+const SECTOR: i64 = 512;
+
+/// The sectors that a range touches: the first one and how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sectors {
+    first: i64,
+    count: i64,
+}
+
+impl Sectors {
+    pub(super) fn of(range: ByteRange) -> Self {
+        let first = range.offset().div_euclid(SECTOR);
+        let last = range.end().div_euclid(SECTOR);
+        let part = i64::from(range.end().rem_euclid(SECTOR) > 0);
+        Self { first, count: last.saturating_add(part).saturating_sub(first) }
+    }
+}
+
+/// A request, as events tell of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Report {
+    pub(super) bs: Bs,
+    pub(super) op: QuorumOp,
+    pub(super) sectors: Sectors,
+}
+
+impl Report {
+    /// A child has failed, or lost a vote.
+    pub(super) fn bad(&self, child: Child, error: Option<Errno>) {
+        report_quorum_bad(self.op, child, error, self.sectors.first, self.sectors.count);
+    }
+
+    /// Too few children have succeeded or agreed.
+    pub(super) fn failure(&self) {
+        self.bs.report_quorum_failure(self.sectors.first, self.sectors.count);
+    }
+}
+
+impl Quorum {
+    /// Writes a range.
+    ///
+    /// # Errors
+    /// What most of the failed children answered, if fewer than the threshold succeeded.
+    pub async fn write(
+        &self,
+        rq: &Request,
+        bs: Bs,
+        iov: &GuestIov<'_>,
+        range: ByteRange,
+        flags: u32,
+    ) -> Result<(), Error> {
+        check_memory(iov, range)?;
+        self.change(rq, bs, Op::Write(iov, flags), range).await
+    }
+
+    /// Writes zeroes.
+    ///
+    /// # Errors
+    /// As for [`Quorum::write`].
+    pub async fn write_zeroes(
+        &self,
+        rq: &Request,
+        bs: Bs,
+        range: ByteRange,
+        flags: u32,
+    ) -> Result<(), Error> {
+        self.change(rq, bs, Op::WriteZeroes(flags), range).await
+    }
+
+    /// Gives back the space of a range.
+    ///
+    /// # Errors
+    /// As for [`Quorum::write`]; `ENOTSUP`, which the block layer ignores, where children could not be kept alike.
+    // DIVERGES: discards reach the children; the C driver drops them.
+    pub async fn discard(&self, rq: &Request, bs: Bs, range: ByteRange) -> Result<(), Error> {
+        if self.options.pattern == ReadPattern::Fifo {
+            return self.change(rq, bs, Op::Discard, range).await;
+        }
+        // What a discarded range reads as is each child's own affair, and a vote on it could not be won. Zeroes are the same
+        // everywhere, and give the space back as well.
+        let quick = QBR_REQ_MAY_UNMAP | QBR_REQ_NO_FALLBACK;
+        if self.children.get().flags().zero & quick != quick {
+            return Err(Errno::ENOTSUP.into());
+        }
+        let report = Report { bs, op: QuorumOp::Write, sectors: Sectors::of(range) };
+        let _write = match &self.repairs {
+            Some(repairs) => Some(repairs.begin_write(rq, range).await?),
+            None => None,
+        };
+        let children = self.list();
+        let mut lanes = self.pool.take(rq, children.len(), 0).await?;
+        lanes.run(rq, children, Op::WriteZeroes(quick), range, |_| true).await?;
+        let unable: Vec<bool> =
+            (0..children.len()).map(|lane| lanes.result(lane) == Err(Errno::ENOTSUP)).collect();
+        if unable.iter().all(|unable| *unable) {
+            return Err(Errno::ENOTSUP.into());
+        }
+        // Some have done it, so all must.
+        let slow = Op::WriteZeroes(QBR_REQ_MAY_UNMAP);
+        lanes.run(rq, children, slow, range, |lane| unable.get(lane) == Some(&true)).await?;
+        self.judge(&lanes, children, &report)
+    }
+
+    /// Makes everything that was acknowledged durable.
+    ///
+    /// # Errors
+    /// As for [`Quorum::write`].
+    // DIVERGES: children are flushed at the same time; the C driver flushes one after the other.
+    pub async fn flush(&self, rq: &Request, bs: Bs) -> Result<(), Error> {
+        let report = Report { bs, op: QuorumOp::Flush, sectors: Sectors { first: 0, count: 0 } };
+        let children = self.list();
+        let mut lanes = self.pool.take(rq, children.len(), 0).await?;
+        lanes.run(rq, children, Op::Flush, ByteRange::EMPTY, |_| true).await?;
+        // DIVERGES: a flush that fails sends QUORUM_FAILURE too; in the C driver it does not.
+        self.judge(&lanes, children, &report)
+    }
+
+    /// Changes all children alike.
+    async fn change(&self, rq: &Request, bs: Bs, op: Op<'_>, range: ByteRange) -> Result<(), Error> {
+        let report = Report { bs, op: QuorumOp::Write, sectors: Sectors::of(range) };
+        let _write = match &self.repairs {
+            Some(repairs) => Some(repairs.begin_write(rq, range).await?),
+            None => None,
+        };
+        let children = self.list();
+        let mut lanes = self.pool.take(rq, children.len(), 0).await?;
+        lanes.run(rq, children, op, range, |_| true).await?;
+        self.judge(&lanes, children, &report)
+    }
+
+    /// Reports the children that have failed, and decides whether enough have not.
+    pub(super) fn judge(&self, lanes: &Lanes, children: &[Child], report: &Report) -> Result<(), Error> {
+        let errors = || (0..children.len()).filter_map(|lane| Some((lane, lanes.result(lane).err()?)));
+        let failed = errors().count();
+        if failed == 0 {
+            return Ok(());
+        }
+        for (lane, errno) in errors() {
+            if let Some(child) = children.get(lane) {
+                report.bad(*child, Some(errno));
+            }
+        }
+        if children.len().saturating_sub(failed) >= self.options.threshold {
+            return Ok(());
+        }
+        report.failure();
+        Err(vote::on_errors(errors()).unwrap_or(Errno::EIO).into())
+    }
+}
+
+/// The block layer passes a vector of exactly the size of the range; anything else would touch memory it does not own.
+pub(super) fn check_memory(iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
+    if iov.bytes() != range.len() {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sectors(offset: i64, bytes: i64) -> (i64, i64) {
+        let sectors = Sectors::of(ByteRange::new(offset, bytes).unwrap());
+        (sectors.first, sectors.count)
+    }
+
+    #[test]
+    fn sectors_are_those_that_a_range_touches() {
+        assert_eq!(sectors(0, 512), (0, 1));
+        assert_eq!(sectors(1, 1), (0, 1));
+        assert_eq!(sectors(511, 2), (0, 2));
+        assert_eq!(sectors(1024, 4096), (2, 8));
+        assert_eq!(sectors(i64::MAX, 0), (i64::MAX / 512, 1));
+    }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! What an open quorum node keeps.
+
+use super::children::Children;
+use super::error::Error;
+use super::options::Options;
+use super::pool::Pool;
+use super::repair::Repairs;
+use crate::host::{Child, GraphLocked};
+
+/// An open node. Shared by all requests, on whatever thread.
+#[derive(Debug)]
+pub struct Quorum {
+    pub(super) options: Options,
+    pub(super) children: GraphLocked<Children>,
+    pub(super) pool: Pool,
+    /// Only where what has lost a vote is repaired.
+    pub(super) repairs: Option<Repairs>,
+}
+
+impl Quorum {
+    /// A node that has no children yet.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            children: GraphLocked::default(),
+            pool: Pool::new(),
+            repairs: options.rewrite_corrupted.then(Repairs::default),
+        }
+    }
+
+    /// The children, for those who change them.
+    #[must_use]
+    pub fn children(&self) -> &GraphLocked<Children> {
+        &self.children
+    }
+
+    /// The children.
+    pub(super) fn list(&self) -> &[Child] {
+        self.children.get().list()
+    }
+
+    /// The name for another child.
+    ///
+    /// # Errors
+    /// If there can't be one.
+    pub fn name_for_another_child(&self) -> Result<String, Error> {
+        if self.options.blkverify {
+            return Err(Error::AddToBlkverify);
+        }
+        self.children.get().next_name()
+    }
+
+    /// Whether votes can still be won without a child.
+    ///
+    /// # Errors
+    /// If they can't, or it is no child of this node.
+    pub fn check_removal(&self, child: Child) -> Result<(), Error> {
+        if !self.list().contains(&child) {
+            return Err(Error::NoSuchChild);
+        }
+        if self.list().len() <= self.options.threshold {
+            return Err(Error::TooFewChildren(self.options.threshold));
+        }
+        Ok(())
+    }
+}

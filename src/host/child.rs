@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Children of a node: their names and flags, and operations on one of them in the request's own coroutine.
+
+use std::ffi::{c_char, CStr};
+use std::ptr::{self, NonNull};
+
+use super::error::HostError;
+use crate::errno::Errno;
+use crate::iov::GuestIov;
+use crate::range::ByteRange;
+use crate::sys::host as raw;
+use crate::sys::host::{BdrvChild, BlockDriverState, QbrChildIo, QbrFlags};
+
+/// A child, as an opaque handle. It is valid from its attachment to its removal, both of which QEMU keeps apart from requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Child(NonNull<BdrvChild>);
+
+// SAFETY: it is only ever handed back to QEMU, whose functions are safe to call with it where callbacks run.
+unsafe impl Send for Child {}
+// SAFETY: as above.
+unsafe impl Sync for Child {}
+
+/// A new length, and how to reach it.
+#[derive(Debug, Clone, Copy)]
+pub struct Length {
+    /// Bytes.
+    pub bytes: i64,
+    /// Whether the child has to end exactly there; else it may be longer.
+    pub exact: bool,
+    /// A `PreallocMode`.
+    pub preallocation: u32,
+    /// Request flags.
+    pub flags: u32,
+}
+
+impl Child {
+    /// Wraps what QEMU has attached.
+    ///
+    /// # Safety
+    /// `child` stays attached as long as the wrapper is used.
+    #[must_use]
+    pub unsafe fn from_raw(child: NonNull<BdrvChild>) -> Self {
+        Self(child)
+    }
+
+    /// The handle for C.
+    #[must_use]
+    pub fn as_raw(self) -> *mut BdrvChild {
+        self.0.as_ptr()
+    }
+
+    /// Its name within its parent, as "children.0".
+    #[must_use]
+    pub fn name(self) -> String {
+        // SAFETY: valid by the constructor's contract.
+        let name = unsafe { raw::qbr_host_child_name(self.as_raw()) };
+        // SAFETY: the string is valid as long as the child.
+        unsafe { owned(name) }
+    }
+
+    /// The name of its node.
+    #[must_use]
+    pub fn node_name(self) -> String {
+        // SAFETY: valid by the constructor's contract.
+        let name = unsafe { raw::qbr_host_child_node_name(self.as_raw()) };
+        // SAFETY: the string is valid until the next graph change.
+        unsafe { owned(name) }
+    }
+
+    /// The request flags that its node takes.
+    #[must_use]
+    pub fn flags(self) -> QbrFlags {
+        let mut flags = QbrFlags::default();
+        // SAFETY: valid by the constructor's contract; the place is a local variable.
+        unsafe { raw::qbr_host_child_flags(self.as_raw(), &raw mut flags) }
+        flags
+    }
+
+    /// Whether its node is `node`, and has no other parent than this one.
+    #[must_use]
+    pub fn is_only_parent_of(self, node: NonNull<BlockDriverState>) -> bool {
+        // SAFETY: valid by the constructor's contract; the caller got the node from QEMU.
+        unsafe { raw::qbr_host_child_is_only_parent_of(self.as_raw(), node.as_ptr()) }
+    }
+
+    /// Reads into guest memory. The coroutine may sleep.
+    ///
+    /// # Errors
+    /// The child's.
+    pub fn read(self, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Errno> {
+        let mut io = QbrChildIo {
+            op: raw::QBR_CHILD_READ,
+            offset: range.offset(),
+            bytes: range.bytes(),
+            qiov: iov.as_raw(),
+            ..QbrChildIo::default()
+        };
+        self.run(&mut io).map(drop)
+    }
+
+    /// Its length in bytes. The coroutine may sleep.
+    ///
+    /// # Errors
+    /// The child's.
+    pub fn length(self) -> Result<i64, Errno> {
+        self.run(&mut QbrChildIo { op: raw::QBR_CHILD_LENGTH, ..QbrChildIo::default() })
+    }
+
+    /// `BDRV_BLOCK_*` of a range, and for how many bytes from its start on they hold. The coroutine may sleep.
+    ///
+    /// # Errors
+    /// The child's.
+    pub fn block_status(self, mode: u32, range: ByteRange) -> Result<(i32, i64), Errno> {
+        let mut reach = 0;
+        let mut io = QbrChildIo {
+            op: raw::QBR_CHILD_BLOCK_STATUS,
+            flags: mode,
+            offset: range.offset(),
+            bytes: range.bytes(),
+            pnum: &raw mut reach,
+            ..QbrChildIo::default()
+        };
+        let status = self.run(&mut io)?;
+        Ok((i32::try_from(status).unwrap_or(0), reach))
+    }
+
+    /// Sets its length. The coroutine may sleep.
+    ///
+    /// # Errors
+    /// The child's, with what it has to say.
+    pub fn truncate(self, length: Length) -> Result<(), (Errno, HostError)> {
+        let mut error = ptr::null_mut();
+        let mut io = QbrChildIo {
+            op: raw::QBR_CHILD_TRUNCATE,
+            flags: length.flags,
+            offset: length.bytes,
+            errp: &raw mut error,
+            preallocation: length.preallocation,
+            exact: length.exact,
+            ..QbrChildIo::default()
+        };
+        let result = self.run(&mut io);
+        // SAFETY: the error is ours, if there is one.
+        let error = unsafe { HostError::from_raw(error) };
+        result.map(drop).map_err(|errno| (errno, error))
+    }
+
+    /// Runs an operation in the calling coroutine.
+    fn run(self, io: &mut QbrChildIo) -> Result<i64, Errno> {
+        io.child = self.as_raw();
+        // SAFETY: the description is valid until the call returns, and so is what it points to.
+        match unsafe { raw::qbr_host_child_run(ptr::from_mut(io)) } {
+            error @ ..0 => Err(Errno::from_code(i32::try_from(error.saturating_neg()).unwrap_or(0))),
+            result => Ok(result),
+        }
+    }
+}
+
+/// A copy of a string from C; NULL is empty.
+///
+/// # Safety
+/// `text` is NULL or a valid string.
+unsafe fn owned(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
