@@ -6,9 +6,12 @@
 //! Every operation but the last has a coroutine of its own; the last runs in the request's. The request is woken once, when
 //! all have ended.
 
+use std::cell::UnsafeCell;
+use std::future::poll_fn;
 use std::mem::{self, ManuallyDrop};
 use std::ptr;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicUsize, Ordering};
+use std::task::Poll;
 
 use super::child::Child;
 use super::memory::Memory;
@@ -42,29 +45,36 @@ pub enum Op<'rq> {
 }
 
 /// One child's operation.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C)]
 struct Lane {
-    /// What C sees; first, so that its address is the lane's.
-    io: QbrChildIo,
-    /// Valid while the operation is in flight: `host::block_on` waits for it.
-    request: *const Request,
+    /// What C sees; first, so that its address is the lane's. Written only while the lane has no operation in flight.
+    io: UnsafeCell<QbrChildIo>,
     result: AtomicI64,
+    /// Valid while the operation is in flight.
+    join: AtomicPtr<Join>,
 }
 
-impl Lane {
-    /// A lane without an operation.
-    fn idle() -> Self {
-        Self { io: QbrChildIo::default(), request: ptr::null(), result: AtomicI64::new(0) }
-    }
+/// What the operations of one run have in common.
+#[derive(Debug)]
+struct Join {
+    /// Operations that have not ended, and one more until all have been started.
+    remaining: AtomicUsize,
+    /// Valid while operations are in flight: `host::block_on` waits for them.
+    request: AtomicPtr<Request>,
 }
 
 /// A set of lanes, to be used again and again.
+#[derive(Debug, Default)]
+pub struct Lanes(Option<Box<Set>>);
+
+/// What a set of lanes is made of.
 ///
 /// # Invariants
-/// While operations are in flight `run` has the set borrowed, or it has been leaked; no lane or memory moves or goes then.
+/// While operations are in flight `run` has the set borrowed, or it has been leaked; nothing of it moves or goes then.
 #[derive(Debug)]
-pub struct Lanes {
+struct Set {
+    join: Join,
     lanes: Vec<Lane>,
     memory: Memory,
     /// Bytes of memory of one lane.
@@ -84,21 +94,22 @@ impl Lanes {
     pub fn new(count: usize, capacity: usize) -> Result<Self, Errno> {
         let mut lanes = Vec::new();
         lanes.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
-        lanes.resize_with(count, Lane::idle);
         let memory = Memory::new(count.checked_mul(capacity).ok_or(Errno::ENOMEM)?)?;
-        Ok(Self { lanes, memory, capacity })
+        let join = Join { remaining: AtomicUsize::new(0), request: AtomicPtr::new(ptr::null_mut()) };
+        lanes.resize_with(count, Lane::default);
+        Ok(Self(Some(Box::new(Set { join, lanes, memory, capacity }))))
     }
 
     /// No lanes.
     #[must_use]
     pub const fn none() -> Self {
-        Self { lanes: Vec::new(), memory: Memory::empty(), capacity: 0 }
+        Self(None)
     }
 
     /// How many lanes there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.lanes.len()
+        self.0.as_ref().map_or(0, |set| set.lanes.len())
     }
 
     /// Does `op` with those of `children` that `wanted` chooses by their number, and waits for all of them.
@@ -114,39 +125,22 @@ impl Lanes {
         range: ByteRange,
         wanted: impl Fn(usize) -> bool,
     ) -> Result<(), Errno> {
-        let private = matches!(op, Op::Read | Op::Copy { .. });
-        if children.len() > self.lanes.len() || (private && range.len() > self.capacity) {
-            return Err(Errno::EINVAL);
-        }
-        let Some(last) = (0..children.len()).rev().find(|index| wanted(*index)) else { return Ok(()) };
         // From here to the end nothing may touch the lanes, not even if this future should be dropped.
         let guard = LeakOnDrop(self);
-        let lanes = &mut *guard.0;
-        let (base, capacity) = (lanes.memory.base().as_ptr(), lanes.capacity);
-        let memory = |lane: usize| base.wrapping_add(lane.saturating_mul(capacity)).cast();
-        for (index, (lane, child)) in lanes.lanes.iter_mut().zip(children).enumerate() {
-            if index > last || !wanted(index) {
-                continue;
-            }
-            let buffer = match op {
-                Op::Copy { from } => memory(from),
-                _ => memory(index),
-            };
-            lane.request = ptr::from_ref(rq);
-            lane.io = describe(op, *child, range, buffer);
-            let lane = ptr::from_mut(lane);
-            if index == last {
-                // SAFETY: the lane stays as it is until the call returns, with the result.
-                let result = unsafe { qbr_host_child_run(lane.cast()) };
-                // SAFETY: the lane is valid, as above.
-                unsafe { (*lane).result.store(result, Ordering::Relaxed) };
-            } else {
-                rq.take_off();
-                // SAFETY: the lane stays as it is until `landed` was called, or for ever (`LeakOnDrop`).
-                unsafe { qbr_host_child_start(lane.cast()) };
-            }
+        let Some(set) = guard.0 .0.as_deref() else { return Err(Errno::EINVAL) };
+        let private = matches!(op, Op::Read | Op::Copy { .. });
+        if children.len() > set.lanes.len() || (private && range.len() > set.capacity) {
+            guard.disarm();
+            return Err(Errno::EINVAL);
         }
-        rq.all_landed().await;
+        let chosen = (0..children.len()).filter(|index| wanted(*index));
+        if let Some(last) = chosen.clone().next_back() {
+            set.join.request.store(ptr::from_ref(rq).cast_mut(), Ordering::Relaxed);
+            set.join.remaining.store(chosen.count(), Ordering::Relaxed);
+            set.start(children, op, range, |index| index < last && wanted(index));
+            set.run_here(children, op, range, last);
+            set.join.all_landed(rq).await;
+        }
         guard.disarm();
         Ok(())
     }
@@ -156,7 +150,8 @@ impl Lanes {
     /// # Errors
     /// What the child answered.
     pub fn result(&self, lane: usize) -> Result<i64, Errno> {
-        match self.lanes.get(lane).map_or(0, |lane| lane.result.load(Ordering::Relaxed)) {
+        let lane = self.0.as_ref().and_then(|set| set.lanes.get(lane));
+        match lane.map_or(0, |lane| lane.result.load(Ordering::Relaxed)) {
             error @ ..0 => Err(Errno::from_code(i32::try_from(error.saturating_neg()).unwrap_or(0))),
             result => Ok(result),
         }
@@ -165,10 +160,11 @@ impl Lanes {
     /// The first `bytes` bytes of a lane's memory: nothing if there are not so many.
     #[must_use]
     pub fn bytes(&self, lane: usize, bytes: usize) -> &[u8] {
-        if lane >= self.lanes.len() || bytes > self.capacity {
+        let Some(set) = &self.0 else { return &[] };
+        if lane >= set.lanes.len() || bytes > set.capacity {
             return &[];
         }
-        let start = self.memory.base().as_ptr().wrapping_add(lane.saturating_mul(self.capacity));
+        let start = set.memory.base().as_ptr().wrapping_add(lane.saturating_mul(set.capacity));
         // No guest and no child can touch it: it is ours, and nothing is in flight while the set can be borrowed.
         #[expect(clippy::disallowed_methods, reason = "private memory")]
         // SAFETY: within the mapping of `count * capacity` bytes, which was initialised by the system; see above.
@@ -180,7 +176,71 @@ impl Lanes {
     /// Bytes of memory of all lanes together.
     #[must_use]
     pub fn footprint(&self) -> usize {
-        self.memory.bytes()
+        self.0.as_ref().map_or(0, |set| set.memory.bytes())
+    }
+}
+
+impl Set {
+    /// Describes the operation of a lane, which has none in flight.
+    fn describe(
+        &self,
+        children: &[Child],
+        op: Op<'_>,
+        range: ByteRange,
+        index: usize,
+    ) -> Option<(&Lane, *mut QbrChildIo)> {
+        let (lane, child) = self.lanes.get(index).zip(children.get(index))?;
+        let from = if let Op::Copy { from } = op { from } else { index };
+        let buffer = self.memory.base().as_ptr().wrapping_add(from.saturating_mul(self.capacity));
+        lane.join.store(ptr::from_ref(&self.join).cast_mut(), Ordering::Relaxed);
+        let io = lane.io.get();
+        // SAFETY: with no operation in flight the description is only ours.
+        unsafe { io.write(describe(op, *child, range, buffer.cast())) }
+        Some((lane, io))
+    }
+
+    /// Starts operations, each in a coroutine of its own.
+    fn start(&self, children: &[Child], op: Op<'_>, range: ByteRange, wanted: impl Fn(usize) -> bool) {
+        for index in (0..children.len()).filter(|index| wanted(*index)) {
+            if let Some((_, io)) = self.describe(children, op, range, index) {
+                // SAFETY: the lane stays as it is until `landed` was called, or for ever (`LeakOnDrop`).
+                unsafe { qbr_host_child_start(io) }
+            }
+        }
+    }
+
+    /// Does one operation in this coroutine.
+    fn run_here(&self, children: &[Child], op: Op<'_>, range: ByteRange, index: usize) {
+        if let Some((lane, io)) = self.describe(children, op, range, index) {
+            // SAFETY: the lane stays as it is until the call returns.
+            let result = unsafe { qbr_host_child_run(io) };
+            lane.result.store(result, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Join {
+    /// Sleeps until the operations that were started have ended; the one that is left over is the caller's own.
+    async fn all_landed(&self, rq: &Request) {
+        // Children that answer at once, from a cache for example, are done by now.
+        if self.remaining.load(Ordering::Acquire) == 1 {
+            return;
+        }
+        // To the request all of them are one operation, so that it is woken once.
+        rq.take_off();
+        if self.land() {
+            rq.land();
+        }
+        poll_fn(|_| match self.remaining.load(Ordering::Acquire) {
+            0 => Poll::Ready(()),
+            _ => Poll::Pending,
+        })
+        .await;
+    }
+
+    /// One operation has ended, or the caller has nothing more to start. True for the last one.
+    fn land(&self) -> bool {
+        self.remaining.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }
 
@@ -196,7 +256,7 @@ impl LeakOnDrop<'_> {
 
 impl Drop for LeakOnDrop<'_> {
     fn drop(&mut self) {
-        let _leaked = ManuallyDrop::new(mem::replace(self.0, Lanes::none()));
+        let _leaked = ManuallyDrop::new(mem::take(self.0));
     }
 }
 
@@ -226,11 +286,15 @@ fn describe(op: Op<'_>, child: Child, range: ByteRange, buffer: *mut std::ffi::c
 /// A child's operation has ended. In its coroutine.
 unsafe extern "C" fn landed(io: *mut QbrChildIo, result: i64) {
     let lane: *mut Lane = io.cast();
-    // SAFETY: `run` passed the address of a lane, which stays until this has been called; `io` is its first member.
+    // SAFETY: `describe` passed the address of a lane, which stays until this has been called; `io` is its first member.
     let lane = unsafe { &*lane };
     lane.result.store(result, Ordering::Relaxed);
-    // SAFETY: the operation still counts as in flight, so `block_on` keeps its request alive.
-    let request = unsafe { &*lane.request };
-    // The lane is no longer ours after this.
-    request.land();
+    // SAFETY: set by `describe`, and valid as long as an operation is in flight.
+    let join = unsafe { &*lane.join.load(Ordering::Relaxed) };
+    let request = join.request.load(Ordering::Relaxed);
+    // Lane and join are no longer ours after this.
+    if join.land() {
+        // SAFETY: the operations still count as one in flight, so `block_on` keeps the request alive.
+        unsafe { (*request).land() }
+    }
 }

@@ -4,7 +4,7 @@
 //! The park/wake state of one request, in one atomic word; model-checked with loom.
 //!
 //! A request has one owner (the coroutine or thread that polls it) and any number of operations in flight, which land on
-//! foreign threads. The word holds the number of operations in flight and three flags. All that a landing operation needs is
+//! foreign threads. The word holds the number of operations in flight and two flags. All that a landing operation needs is
 //! decided by one compare-and-swap, after which it touches the request only if it owes the wake-up. Hence:
 //!
 //! - exactly one wake-up per park: whoever clears `PARKED` wakes, and nobody else can;
@@ -20,10 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const NOTIFIED: usize = 1;
 /// The owner sleeps, or is about to, and must be woken.
 const PARKED: usize = 2;
-/// The owner sleeps until nothing is in flight; what lands before that doesn't wake it.
-const ALL: usize = 4;
 /// One operation in flight; the count stands above the flags.
-const IN_FLIGHT: usize = 8;
+const IN_FLIGHT: usize = 4;
 
 /// The state of one request.
 #[derive(Debug)]
@@ -42,19 +40,19 @@ impl Park {
         self.word.fetch_add(IN_FLIGHT, Ordering::Relaxed);
     }
 
-    /// Any thread: an operation has its result. Calls `wake` if the owner is to be woken; nothing else may follow.
+    /// Any thread: an operation has its result. Calls `wake` if the owner sleeps; nothing else may follow.
     pub(crate) fn land(&self, wake: impl FnOnce()) {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            let landed = word.wrapping_sub(IN_FLIGHT) | NOTIFIED;
-            let wakes = word & PARKED != 0 && (word & ALL == 0 || landed < IN_FLIGHT);
-            let next = if wakes { landed & !(PARKED | ALL) } else { landed };
+            let next = (word.wrapping_sub(IN_FLIGHT) & !PARKED) | NOTIFIED;
             // Release publishes the result; Acquire makes the parked task's identity visible to `wake`.
             match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) if wakes => return wake(),
-                Ok(_) => return,
+                Ok(_) => break,
                 Err(now) => word = now,
             }
+        }
+        if word & PARKED != 0 {
+            wake();
         }
     }
 
@@ -77,22 +75,7 @@ impl Park {
         }
     }
 
-    /// Owner: announces sleep until nothing is in flight. False if that is so already; then look again instead.
-    pub(crate) fn try_park_for_all(&self) -> bool {
-        let mut word = self.word.load(Ordering::Relaxed);
-        loop {
-            if word < IN_FLIGHT {
-                return false;
-            }
-            let next = word | PARKED | ALL;
-            match self.word.compare_exchange_weak(word, next, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// Owner: whether the wake-up of the last successful [`Park::try_park`] or [`Park::try_park_for_all`] is still to come.
+    /// Owner: whether the wake-up of the last successful [`Park::try_park`] is still to come.
     pub(crate) fn is_parked(&self) -> bool {
         self.word.load(Ordering::Acquire) & PARKED != 0
     }
@@ -128,8 +111,8 @@ mod models {
             });
         }
 
-        fn wait(&self, for_all: bool) {
-            if if for_all { self.park.try_park_for_all() } else { self.park.try_park() } {
+        fn wait(&self) {
+            if self.park.try_park() {
                 self.parks.fetch_add(1, Ordering::Relaxed);
                 while self.park.is_parked() {
                     thread::park();
@@ -138,7 +121,7 @@ mod models {
         }
     }
 
-    fn run(operations: usize, before_submit_returns: bool, for_all: bool) {
+    fn run(operations: usize, before_submit_returns: bool) {
         let mut builder = loom::model::Builder::new();
         // All interleavings with up to three preemptions; without a bound it takes hours.
         builder.preemption_bound = Some(3);
@@ -165,50 +148,38 @@ mod models {
                 if (0..operations).all(|i| model.done[i].load(Ordering::Relaxed)) {
                     break;
                 }
-                model.wait(for_all);
+                model.wait();
             }
             while model.park.in_flight() {
                 model.park.begin_poll();
                 if model.park.in_flight() {
-                    model.wait(false);
+                    model.wait();
                 }
             }
             for thread in threads {
                 thread.join().unwrap();
             }
-            let parks = model.parks.load(Ordering::Relaxed);
-            assert_eq!(model.wakes.load(Ordering::Relaxed), parks);
-            assert!(!for_all || parks <= 1);
+            assert_eq!(model.wakes.load(Ordering::Relaxed), model.parks.load(Ordering::Relaxed));
         });
     }
 
     #[test]
     fn one_operation_on_another_thread_wakes_once_per_park() {
-        run(1, false, false);
+        run(1, false);
     }
 
     #[test]
     fn an_operation_that_lands_before_submit_returns_needs_no_park() {
-        run(1, true, false);
+        run(1, true);
     }
 
     #[test]
     fn two_operations_on_two_threads_lose_no_wake() {
-        run(2, false, false);
+        run(2, false);
     }
 
     #[test]
     fn one_operation_inside_submit_and_one_on_a_thread_lose_no_wake() {
-        run(2, true, false);
-    }
-
-    #[test]
-    fn two_operations_on_two_threads_wake_an_owner_that_waits_for_both_once() {
-        run(2, false, true);
-    }
-
-    #[test]
-    fn one_operation_inside_submit_and_one_on_a_thread_wake_an_owner_that_waits_for_both_once() {
-        run(2, true, true);
+        run(2, true);
     }
 }

@@ -8,9 +8,9 @@
 
 use std::ffi::c_void;
 use std::future::Future;
-use std::pin::{pin, Pin};
+use std::pin::pin;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
 
@@ -28,8 +28,6 @@ use crate::sys::host::{
 pub struct Request {
     park: Park,
     owner: Owner,
-    /// Whether the future waits for everything that is in flight; only the owner looks at it.
-    for_all: AtomicBool,
 }
 
 /// Who sleeps while operations are in flight.
@@ -51,7 +49,7 @@ impl Request {
         } else {
             Owner::Thread(thread::current())
         };
-        Self { park: Park::new(), owner, for_all: AtomicBool::new(false) }
+        Self { park: Park::new(), owner }
     }
 
     /// An operation is about to be submitted.
@@ -72,21 +70,7 @@ impl Request {
         });
     }
 
-    /// Waits until none of the request's operations is in flight, and sleeps once at most.
-    pub fn all_landed(&self) -> AllLanded<'_> {
-        AllLanded(self)
-    }
-
-    /// Announces sleep, until what the future waits for.
-    fn try_park(&self) -> bool {
-        if self.for_all.swap(false, Ordering::Relaxed) {
-            self.park.try_park_for_all()
-        } else {
-            self.park.try_park()
-        }
-    }
-
-    /// Sleeps until an operation has landed since the last `begin_poll`, or until all have if the future wants that.
+    /// Sleeps until an operation has landed since the last `begin_poll`.
     fn wait(&self) {
         match &self.owner {
             Owner::Coroutine { co, ctx } => {
@@ -95,7 +79,7 @@ impl Request {
                 let task = unsafe { qbr_host_co_self() };
                 co.store(task.co, Ordering::Relaxed);
                 ctx.store(task.ctx, Ordering::Relaxed);
-                if self.try_park() {
+                if self.park.try_park() {
                     // The wake-up may be scheduled already; it is consumed by this yield, so there must be one. Should
                     // somebody else enter the coroutine, it goes back to sleep.
                     loop {
@@ -108,30 +92,13 @@ impl Request {
                 }
             }
             Owner::Thread(_) => {
-                if self.try_park() {
+                if self.park.try_park() {
                     while self.park.is_parked() {
                         thread::park();
                     }
                 }
             }
         }
-    }
-}
-
-/// See [`Request::all_landed`].
-#[derive(Debug)]
-#[must_use = "nothing waits until it is awaited"]
-pub struct AllLanded<'rq>(&'rq Request);
-
-impl Future for AllLanded<'_> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if self.0.park.in_flight() {
-            self.0.for_all.store(true, Ordering::Relaxed);
-            return Poll::Pending;
-        }
-        Poll::Ready(())
     }
 }
 

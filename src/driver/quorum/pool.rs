@@ -75,11 +75,15 @@ impl Pool {
         let class = class_of(bytes)?;
         let capacity = capacity_of(class);
         let need = count.saturating_mul(capacity);
-        if !self.0.admit(need, count.saturating_mul(LIMIT_PER_CHILD)) {
-            self.wait_for(rq, need).await?;
-        }
-        // From here on the loan gives back what was admitted.
-        let lanes = self.0.pop(class, count);
+        let limit = count.saturating_mul(LIMIT_PER_CHILD);
+        // From the admission on the loan gives back what was admitted.
+        let lanes = match self.0.try_take(class, count, need, limit) {
+            Some(lanes) => lanes,
+            None => {
+                self.wait_for(rq, need).await?;
+                self.0.pop(class, count)
+            }
+        };
         let mut loan = Loan { pool: self, class, need, lanes };
         if loan.lanes.is_none() {
             loan.lanes = Some(Lanes::new(count, capacity)?);
@@ -116,11 +120,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a request may use so many bytes now, with a limit for all requests together; then they count as used.
-    fn admit(&self, bytes: usize, limit: usize) -> bool {
+    /// Admits a request, with a limit for all requests together, and gives it free lanes of a class if there are some. `None`
+    /// if it has to wait.
+    fn try_take(&self, class: usize, count: usize, need: usize, limit: usize) -> Option<Option<Lanes>> {
         let mut state = self.lock();
         state.limit = limit;
-        state.admit(bytes)
+        if !state.admit(need) {
+            return None;
+        }
+        if let Some(lanes) = state.pop(class, count) {
+            return Some(Some(lanes));
+        }
+        drop(state);
+        Some(self.pop(class, count))
     }
 
     /// Free lanes of a class, or none and room for new ones.
