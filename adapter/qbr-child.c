@@ -79,6 +79,18 @@ void qbr_host_child_flags(BdrvChild *child, QbrFlags *flags)
     flags->truncate = child->bs->supported_truncate_flags;
 }
 
+bool qbr_host_child_unmaps(BdrvChild *child)
+{
+    BlockDriverState *bs;
+
+    for (bs = child->bs; bs; bs = bdrv_primary_bs(bs)) {
+        if (!(bs->open_flags & BDRV_O_UNMAP)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool qbr_host_child_is_only_parent_of(BdrvChild *child, BlockDriverState *node)
 {
     return child->bs == node && QLIST_FIRST(&node->parents) == child && QLIST_NEXT(child, next_parent) == NULL;

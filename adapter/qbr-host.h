@@ -117,6 +117,8 @@ QBR_HOST_API const char *qbr_host_child_name(BdrvChild *child);
 QBR_HOST_API const char *qbr_host_child_node_name(BdrvChild *child);
 /* The request flags that the child's node takes. */
 QBR_HOST_API void qbr_host_child_flags(BdrvChild *child, QbrFlags *flags);
+/* Whether zeroes written with BDRV_REQ_MAY_UNMAP give space back all the way down (discard=unmap). With the graph locked. */
+QBR_HOST_API bool qbr_host_child_unmaps(BdrvChild *child);
 /* Whether the child is @node and this parent is the only one it has. Main loop, with the graph locked for reading. */
 QBR_HOST_API bool qbr_host_child_is_only_parent_of(BdrvChild *child, BlockDriverState *node);
 /* Adds the complete options of all children to @target, as the list "children". Main loop. */

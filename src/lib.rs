@@ -7,7 +7,10 @@
 //! `driver` holds the logic in safe code, `backend` submits to the C library, `sys` declares it. Nothing points back;
 //! `ARCHITECTURE.md` draws the whole picture.
 
-// Loom replaces the atomics of the one module that is model-checked; nothing else is built then.
+// Loom replaces the atomics of the two modules that are model-checked; nothing else is built then.
+#[cfg(loom)]
+#[path = "host/join.rs"]
+mod join;
 #[cfg(loom)]
 #[path = "host/park.rs"]
 mod park;

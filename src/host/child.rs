@@ -78,6 +78,13 @@ impl Child {
         flags
     }
 
+    /// Whether zeroes that are written with `QBR_REQ_MAY_UNMAP` give space back.
+    #[must_use]
+    pub fn unmaps(self) -> bool {
+        // SAFETY: valid by the constructor's contract.
+        unsafe { raw::qbr_host_child_unmaps(self.as_raw()) }
+    }
+
     /// Whether its node is `node`, and has no other parent than this one.
     #[must_use]
     pub fn is_only_parent_of(self, node: NonNull<BlockDriverState>) -> bool {

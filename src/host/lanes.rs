@@ -10,10 +10,11 @@ use std::cell::UnsafeCell;
 use std::future::poll_fn;
 use std::mem::{self, ManuallyDrop};
 use std::ptr;
-use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicPtr, Ordering};
 use std::task::Poll;
 
 use super::child::Child;
+use super::join::Join;
 use super::memory::Memory;
 use super::request::Request;
 use crate::errno::Errno;
@@ -52,14 +53,13 @@ struct Lane {
     io: UnsafeCell<QbrChildIo>,
     result: AtomicI64,
     /// Valid while the operation is in flight.
-    join: AtomicPtr<Join>,
+    run: AtomicPtr<Run>,
 }
 
 /// What the operations of one run have in common.
 #[derive(Debug)]
-struct Join {
-    /// Operations that have not ended, and one more until all have been started.
-    remaining: AtomicUsize,
+struct Run {
+    join: Join,
     /// Valid while operations are in flight: `host::block_on` waits for them.
     request: AtomicPtr<Request>,
 }
@@ -74,7 +74,7 @@ pub struct Lanes(Option<Box<Set>>);
 /// While operations are in flight `run` has the set borrowed, or it has been leaked; nothing of it moves or goes then.
 #[derive(Debug)]
 struct Set {
-    join: Join,
+    run: Run,
     lanes: Vec<Lane>,
     memory: Memory,
     /// Bytes of memory of one lane.
@@ -95,9 +95,9 @@ impl Lanes {
         let mut lanes = Vec::new();
         lanes.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
         let memory = Memory::new(count.checked_mul(capacity).ok_or(Errno::ENOMEM)?)?;
-        let join = Join { remaining: AtomicUsize::new(0), request: AtomicPtr::new(ptr::null_mut()) };
+        let run = Run { join: Join::new(), request: AtomicPtr::new(ptr::null_mut()) };
         lanes.resize_with(count, Lane::default);
-        Ok(Self(Some(Box::new(Set { join, lanes, memory, capacity }))))
+        Ok(Self(Some(Box::new(Set { run, lanes, memory, capacity }))))
     }
 
     /// No lanes.
@@ -135,11 +135,11 @@ impl Lanes {
         }
         let chosen = (0..children.len()).filter(|index| wanted(*index));
         if let Some(last) = chosen.clone().next_back() {
-            set.join.request.store(ptr::from_ref(rq).cast_mut(), Ordering::Relaxed);
-            set.join.remaining.store(chosen.count(), Ordering::Relaxed);
+            set.run.request.store(ptr::from_ref(rq).cast_mut(), Ordering::Relaxed);
+            set.run.join.begin(chosen.count().saturating_sub(1));
             set.start(children, op, range, |index| index < last && wanted(index));
             set.run_here(children, op, range, last);
-            set.join.all_landed(rq).await;
+            set.run.all_ended(rq).await;
         }
         guard.disarm();
         Ok(())
@@ -192,7 +192,7 @@ impl Set {
         let (lane, child) = self.lanes.get(index).zip(children.get(index))?;
         let from = if let Op::Copy { from } = op { from } else { index };
         let buffer = self.memory.base().as_ptr().wrapping_add(from.saturating_mul(self.capacity));
-        lane.join.store(ptr::from_ref(&self.join).cast_mut(), Ordering::Relaxed);
+        lane.run.store(ptr::from_ref(&self.run).cast_mut(), Ordering::Relaxed);
         let io = lane.io.get();
         // SAFETY: with no operation in flight the description is only ours.
         unsafe { io.write(describe(op, *child, range, buffer.cast())) }
@@ -219,28 +219,18 @@ impl Set {
     }
 }
 
-impl Join {
-    /// Sleeps until the operations that were started have ended; the one that is left over is the caller's own.
-    async fn all_landed(&self, rq: &Request) {
+impl Run {
+    /// Sleeps until the operations that were started have ended.
+    async fn all_ended(&self, rq: &Request) {
         // Children that answer at once, from a cache for example, are done by now.
-        if self.remaining.load(Ordering::Acquire) == 1 {
+        if self.join.only_starter_left() {
             return;
         }
-        // To the request all of them are one operation, so that it is woken once.
         rq.take_off();
-        if self.land() {
+        if self.join.end() {
             rq.land();
         }
-        poll_fn(|_| match self.remaining.load(Ordering::Acquire) {
-            0 => Poll::Ready(()),
-            _ => Poll::Pending,
-        })
-        .await;
-    }
-
-    /// One operation has ended, or the caller has nothing more to start. True for the last one.
-    fn land(&self) -> bool {
-        self.remaining.fetch_sub(1, Ordering::AcqRel) == 1
+        poll_fn(|_| if self.join.all_ended() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 }
 
@@ -290,11 +280,11 @@ unsafe extern "C" fn landed(io: *mut QbrChildIo, result: i64) {
     let lane = unsafe { &*lane };
     lane.result.store(result, Ordering::Relaxed);
     // SAFETY: set by `describe`, and valid as long as an operation is in flight.
-    let join = unsafe { &*lane.join.load(Ordering::Relaxed) };
-    let request = join.request.load(Ordering::Relaxed);
-    // Lane and join are no longer ours after this.
-    if join.land() {
-        // SAFETY: the operations still count as one in flight, so `block_on` keeps the request alive.
+    let run = unsafe { &*lane.run.load(Ordering::Relaxed) };
+    let request = run.request.load(Ordering::Relaxed);
+    // Unless this was the last one, lane and request are no longer ours after this.
+    if run.join.end() {
+        // SAFETY: all of them still count as one in flight, so `block_on` keeps the request alive.
         unsafe { (*request).land() }
     }
 }

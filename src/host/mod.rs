@@ -9,6 +9,7 @@ mod blocking;
 mod child;
 mod error;
 mod graph;
+mod join;
 mod lanes;
 mod memory;
 mod park;

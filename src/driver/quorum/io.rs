@@ -96,9 +96,10 @@ impl Quorum {
             return self.change(rq, bs, Op::Discard, range).await;
         }
         // What a discarded range reads as is each child's own affair, and a vote on it could not be won. Zeroes are the same
-        // everywhere, and give the space back as well.
+        // everywhere, and give the space back as well; but only where they do, as elsewhere they would take space.
         let quick = QBR_REQ_MAY_UNMAP | QBR_REQ_NO_FALLBACK;
-        if self.children.get().flags().zero & quick != quick {
+        let children = self.children.get();
+        if children.flags().zero & quick != quick || !children.list().iter().all(|child| child.unmaps()) {
             return Err(Errno::ENOTSUP.into());
         }
         let report = Report { bs, op: QuorumOp::Write, sectors: Sectors::of(range) };
