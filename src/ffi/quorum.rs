@@ -92,7 +92,7 @@ unsafe fn open_children(
             }
         }
     }
-    bs.set_flags(&quorum.children().get().flags());
+    bs.set_flags(quorum.children().get().flags());
     Ok(())
 }
 
@@ -341,7 +341,7 @@ pub unsafe extern "C" fn qbr_quorum_add_child(
         let child = unsafe { parent.attach_child(node, &name) }.map_err(QuorumError::Child)?;
         // SAFETY: the block layer holds requests back, and no reference to the children is kept here.
         unsafe { quorum.children().update(|children| children.add(child)) };
-        parent.set_flags(&quorum.children().get().flags());
+        parent.set_flags(quorum.children().get().flags());
         Ok(0)
     };
     // SAFETY: the block layer's errp.
@@ -371,7 +371,7 @@ pub unsafe extern "C" fn qbr_quorum_del_child(
         unsafe { quorum.children().update(|children| children.remove(child, &name)) };
         // SAFETY: the block layer has called to have it detached, and it is in no list any more.
         unsafe { parent.detach_child(child) };
-        parent.set_flags(&quorum.children().get().flags());
+        parent.set_flags(quorum.children().get().flags());
         Ok(0)
     };
     // SAFETY: the block layer's errp.

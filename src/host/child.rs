@@ -22,6 +22,17 @@ unsafe impl Send for Child {}
 // SAFETY: as above.
 unsafe impl Sync for Child {}
 
+/// The request flags (`BDRV_REQ_*`) that a node takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// Of writes.
+    pub write: u32,
+    /// Of write-zeroes.
+    pub zero: u32,
+    /// Of truncates.
+    pub truncate: u32,
+}
+
 /// A new length, and how to reach it.
 #[derive(Debug, Clone, Copy)]
 pub struct Length {
@@ -71,11 +82,11 @@ impl Child {
 
     /// The request flags that its node takes.
     #[must_use]
-    pub fn flags(self) -> QbrFlags {
+    pub fn flags(self) -> Flags {
         let mut flags = QbrFlags::default();
         // SAFETY: valid by the constructor's contract; the place is a local variable.
         unsafe { raw::qbr_host_child_flags(self.as_raw(), &raw mut flags) }
-        flags
+        Flags { write: flags.write, zero: flags.zero, truncate: flags.truncate }
     }
 
     /// Whether zeroes that are written with `QBR_REQ_MAY_UNMAP` give space back.

@@ -46,8 +46,8 @@ impl Join {
 
 #[cfg(all(test, loom))]
 mod models {
+    use super::super::park::Park;
     use super::*;
-    use crate::park::Park;
     use loom::sync::atomic::AtomicBool;
     use loom::sync::Arc;
     use loom::thread;

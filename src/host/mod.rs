@@ -25,7 +25,7 @@ pub mod unwind;
 mod fake;
 
 pub use blocking::{spawn_blocking, spawn_detached};
-pub use child::{Child, Length};
+pub use child::{Child, Flags, Length};
 pub use error::{set_error, HostError};
 pub use graph::GraphLocked;
 pub use lanes::{Lanes, Op};

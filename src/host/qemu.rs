@@ -6,7 +6,7 @@
 use std::ffi::{c_void, CStr, CString};
 use std::ptr::{self, NonNull};
 
-use super::child::Child;
+use super::child::{Child, Flags};
 use super::error::HostError;
 use crate::errno::Errno;
 use crate::sys::host as raw;
@@ -58,9 +58,10 @@ impl Bs {
     }
 
     /// Tells the block layer which request flags the node takes.
-    pub fn set_flags(self, flags: &QbrFlags) {
+    pub fn set_flags(self, flags: Flags) {
+        let flags = QbrFlags { write: flags.write, zero: flags.zero, truncate: flags.truncate };
         // SAFETY: valid by the constructor's contract; the service copies the flags.
-        unsafe { raw::qbr_host_bs_set_flags(self.0.as_ptr(), ptr::from_ref(flags)) }
+        unsafe { raw::qbr_host_bs_set_flags(self.0.as_ptr(), &raw const flags) }
     }
 
     /// Opens the node that `options` describe under `name`, as a child that holds data.

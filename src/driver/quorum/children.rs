@@ -7,8 +7,7 @@ use super::error::Error;
 use crate::abi::{
     QBR_REQ_FUA, QBR_REQ_MAY_UNMAP, QBR_REQ_NO_FALLBACK, QBR_REQ_WRITE_UNCHANGED, QBR_REQ_ZERO_WRITE,
 };
-use crate::host::Child;
-use crate::sys::host::QbrFlags;
+use crate::host::{Child, Flags};
 
 /// The children of a node, in the order in which they vote.
 #[derive(Debug, Default)]
@@ -52,20 +51,32 @@ impl Children {
 
     /// The request flags that the node can take, as all children take them.
     #[must_use]
-    pub fn flags(&self) -> QbrFlags {
-        let all = QbrFlags {
+    pub fn flags(&self) -> Flags {
+        let all = Flags {
             write: 0,
             zero: QBR_REQ_FUA | QBR_REQ_MAY_UNMAP | QBR_REQ_NO_FALLBACK,
             truncate: QBR_REQ_ZERO_WRITE,
         };
         let common = self.list.iter().fold(all, |common, child| {
             let flags = child.flags();
-            QbrFlags { write: 0, zero: common.zero & flags.zero, truncate: common.truncate & flags.truncate }
+            Flags { write: 0, zero: common.zero & flags.zero, truncate: common.truncate & flags.truncate }
         });
-        QbrFlags {
+        Flags {
             write: QBR_REQ_WRITE_UNCHANGED,
             zero: common.zero | QBR_REQ_WRITE_UNCHANGED,
             truncate: common.truncate,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_name_ends_with_the_numbers() {
+        let full = Children { list: Vec::new(), next_index: u32::MAX };
+        assert!(matches!(full.next_name(), Err(Error::TooManyChildren)));
+        assert_eq!(Children::default().next_name().unwrap(), "children.0");
     }
 }

@@ -7,6 +7,7 @@
 use super::error::Error;
 use super::io::{check_memory, Report, Sectors};
 use super::options::ReadPattern;
+use super::repair::Ticket;
 use super::state::Quorum;
 use super::vote;
 use crate::errno::Errno;
@@ -73,7 +74,7 @@ impl Quorum {
         }
         // DIVERGES: a repair writes what has won, from private memory; the C driver writes the guest's buffer, which the guest
         // may have changed by then. And it leaves out what the guest has written meanwhile.
-        if reading.is_some_and(|reading| reading.begin_repair()) {
+        if reading.as_ref().is_some_and(Ticket::begin_repair) {
             // It is an attempt: whether it succeeds, the next read will tell.
             let _attempt =
                 lanes.run(rq, children, Op::Copy { from }, range, |lane| losers.contains(&lane)).await;
