@@ -24,6 +24,7 @@ MAX_LINES = 150
 # What module_block.py has to find: file -> (format name, protocol name) of its tables, in their order.
 EXPECTED = {
     "gluster": [("gluster", "gluster"), ("gluster", "gluster+tcp"), ("gluster", "gluster+unix")],
+    "quorum": [("quorum", None)],
 }
 
 # The sections of an adapter, in their order: name, and what one of them begins with. %d is the driver, %D in capitals.
@@ -44,7 +45,7 @@ SECTIONS = [
     ("init", r"^static void qbr_%d_init\(void\)$"),
     ("block_init", r"^block_init\(qbr_%d_init\);$"),
 ]
-OPTIONAL = {"QEMU's headers", "wrappers", "option lists"}
+OPTIONAL = {"QEMU's headers", "wrappers", "option lists", "common members"}
 
 failed = 0
 
@@ -99,9 +100,11 @@ def check_logic(driver, text):
 
 
 def members(driver, text):
-    """The members that the common macro sets, with their values."""
+    """The members that the common macro sets, or the one table of a driver that has no such macro, with their values."""
     macro = re.search(rf"#define QBR_{driver.upper()}_COMMON((?:[^\n]*\\\n)*[^\n]*)\n", text)
-    return re.findall(r"\.(\w+) = ([^,\\\n]+)", macro.group(1)) if macro else []
+    table = re.search(rf"static BlockDriver qbr_{driver} = \{{(.*?)\n\}};", text, re.DOTALL)
+    found = macro or table
+    return re.findall(r"\.(\w+) = ([^,\\\n]+)", found.group(1)) if found else []
 
 
 def check_members(driver, text):

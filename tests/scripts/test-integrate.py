@@ -110,8 +110,10 @@ def all_four_drivers(bench):
     done, output = bench.run("apply")
     assert done, output
     meson = text_of(bench.tree, "block/meson.build")
-    for name in ("gluster", "rbd", "quorum", "replication"):
+    for name in ("gluster", "rbd"):
         assert f"  [qbr_{name}, '{name}', files('{name}.c', 'qbr/qbr-host.c')],\n" in meson, name
+    for name in ("quorum", "replication"):
+        assert f"  [qbr_{name}, '{name}', files('{name}.c', 'qbr/qbr-host.c', 'qbr/qbr-child.c')],\n" in meson, name
     assert "\n  'quorum.c',\n" not in meson and "block_ss.add(files('replication.c'))" not in meson
     assert bench.run("apply", "--drivers", "gluster")[0]
     assert "qbr_quorum" not in text_of(bench.tree, "block/meson.build")

@@ -16,8 +16,8 @@ use crate::host::{Child, Lanes, Op, Request};
 use crate::iov::GuestIov;
 use crate::range::ByteRange;
 
-/// Buffers are compared and copied in pieces that stay in the processor's nearest cache meanwhile.
-const PIECE: usize = 4 << 10;
+/// Buffers are compared and copied in pieces, of which those of all children stay in the nearest cache meanwhile.
+const PIECE: usize = 2 << 10;
 
 impl Quorum {
     /// Reads a range.
