@@ -255,6 +255,21 @@ here "$integrated/qemu-img" convert -f raw -O raw disk.img "$url/integrated.img"
 here "$integrated/qemu-img" compare -f raw -F raw disk.img "$url/integrated.img"
 result "read: same SHA-256; written and compared: $(< "$DEMO/output")"
 
+title "Three copies of a disk, one on Gluster, and what happens when one of them goes bad"
+here "$integrated/qemu-img" convert -f raw -O raw disk.img copy-b.img
+here "$integrated/qemu-img" convert -f raw -O qcow2 disk.img copy-c.qcow2
+here "$integrated/qemu-io" -f raw -c 'write -P 0xbd 100M 2M' copy-b.img
+address=$(gluster host-port)
+quorum="driver=quorum,vote-threshold=2,children.0.driver=gluster,children.0.volume=vol"
+quorum+=",children.0.path=integrated.img,children.0.server.0.type=inet,children.0.server.0.host=${address%:*}"
+quorum+=",children.0.server.0.port=${address##*:}"
+quorum+=",children.1.driver=raw,children.1.file.filename=copy-b.img,children.2.driver=qcow2,children.2.file.filename=copy-c.qcow2"
+here "$integrated/qemu-img" compare --image-opts driver=raw,file.filename=disk.img "$quorum"
+result "read as one quorum, with 2 MiB of the second copy overwritten: $(< "$DEMO/output") ($took)"
+here "$integrated/qemu-io" --image-opts "$quorum,rewrite-corrupted=on" -c 'read 96M 16M'
+same_hash copy-b.img
+result "repaired by reading it with rewrite-corrupted=on: SHA-256 ${image_hash:0:16}..., the same"
+
 mapfile -t servers < <(gluster pids)
 ((${#servers[@]})) || die "the servers have ended by themselves"
 clean_up
