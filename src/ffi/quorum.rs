@@ -163,9 +163,9 @@ pub unsafe extern "C" fn qbr_quorum_co_truncate(
     flags: c_uint,
     errp: *mut *mut Error,
 ) -> c_int {
-    let body = async |_: &_, quorum: &Quorum| -> Result<c_int, QuorumError> {
+    let body = async |rq: &_, quorum: &Quorum| -> Result<c_int, QuorumError> {
         let bytes = ByteRange::new(0, offset)?.bytes();
-        quorum.truncate(Truncate { bytes, exact, preallocation: prealloc, flags }).map(|()| 0)
+        quorum.truncate(rq, Truncate { bytes, exact, preallocation: prealloc, flags }).await.map(|()| 0)
     };
     // SAFETY: the block layer passes a valid node, and its errp.
     unsafe { guard::request_errp(c"qbr_quorum_co_truncate", bs, errp, body) }

@@ -7,6 +7,7 @@
 
 #include "test.h"
 #include "gluster/child.h"
+#include "quorum/child.h"
 
 static int overflow(void)
 {
@@ -35,6 +36,9 @@ int test_child_main(const char *argument)
     }
     if (!strcmp(argument, "leak")) {
         return leak();
+    }
+    if (!strncmp(argument, "quorum-", 7)) {
+        return quorum_child(argument);
     }
     return gluster_child(argument);
 }

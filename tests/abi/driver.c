@@ -22,3 +22,22 @@ const struct driver gluster = {
     .co_block_status = qbr_gluster_co_block_status,
     .refresh_limits = qbr_gluster_refresh_limits,
 };
+
+const struct quorum_driver quorum = {
+    .open = qbr_quorum_open,
+    .close = qbr_quorum_close,
+    .gather_child_options = qbr_quorum_gather_child_options,
+    .dirname = qbr_quorum_dirname,
+    .co_truncate = qbr_quorum_co_truncate,
+    .getlength = qbr_quorum_getlength,
+    .co_preadv = qbr_quorum_co_preadv,
+    .co_pwritev = qbr_quorum_co_pwritev,
+    .co_pwrite_zeroes = qbr_quorum_co_pwrite_zeroes,
+    .co_pdiscard = qbr_quorum_co_pdiscard,
+    .co_flush = qbr_quorum_co_flush,
+    .co_block_status = qbr_quorum_co_block_status,
+    .add_child = qbr_quorum_add_child,
+    .del_child = qbr_quorum_del_child,
+    .child_perm = qbr_quorum_child_perm,
+    .recurse_can_replace = qbr_quorum_recurse_can_replace,
+};

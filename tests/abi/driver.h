@@ -30,4 +30,28 @@ struct driver {
 
 extern const struct driver gluster;
 
+/* The same for quorum, whose nodes have children. */
+struct quorum_driver {
+    int (*open)(BlockDriverState *bs, QDict *options, int flags, Error **errp);
+    void (*close)(BlockDriverState *bs);
+    void (*gather_child_options)(BlockDriverState *bs, QDict *target, bool backing_overridden);
+    char *(*dirname)(BlockDriverState *bs, Error **errp);
+    int (*co_truncate)(BlockDriverState *bs, int64_t offset, bool exact, unsigned prealloc, unsigned flags, Error **errp);
+    int64_t (*getlength)(BlockDriverState *bs);
+    int (*co_preadv)(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov, unsigned flags);
+    int (*co_pwritev)(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov, unsigned flags);
+    int (*co_pwrite_zeroes)(BlockDriverState *bs, int64_t offset, int64_t bytes, unsigned flags);
+    int (*co_pdiscard)(BlockDriverState *bs, int64_t offset, int64_t bytes);
+    int (*co_flush)(BlockDriverState *bs);
+    int (*co_block_status)(BlockDriverState *bs, unsigned mode, int64_t offset, int64_t bytes, int64_t *pnum, int64_t *map,
+                           BlockDriverState **file);
+    void (*add_child)(BlockDriverState *bs, BlockDriverState *node, Error **errp);
+    void (*del_child)(BlockDriverState *bs, BdrvChild *child, Error **errp);
+    void (*child_perm)(BlockDriverState *bs, BdrvChild *child, unsigned role, BlockReopenQueue *queue, uint64_t perm,
+                       uint64_t shared, uint64_t *nperm, uint64_t *nshared);
+    bool (*recurse_can_replace)(BlockDriverState *bs, BlockDriverState *node);
+};
+
+extern const struct quorum_driver quorum;
+
 #endif

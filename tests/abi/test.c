@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "host/host.h"
+#include "host/child.h"
 #include "host/stack-switch.h"
 #include "../backends/gfapi/fake.h"
 
@@ -109,18 +109,69 @@ unsigned test_rounds(unsigned rounds)
     return !RUNNING_ON_VALGRIND ? rounds : fewer ? fewer : 1;
 }
 
-int test_run_self(const char *argument)
+/* Starts this program once more, with its standard error there unless that is negative. */
+static pid_t start_self(const char *argument, int errors)
 {
-    int status;
     pid_t pid = fork();
 
     CHECK(pid >= 0);
     if (!pid) {
+        if (errors >= 0) {
+            dup2(errors, STDERR_FILENO);
+        }
         execl(program, program, "--child", argument, NULL);
         _exit(127);
     }
+    return pid;
+}
+
+static int exit_status(pid_t pid)
+{
+    int status;
+
     CHECK(waitpid(pid, &status, 0) == pid);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+int test_run_self(const char *argument)
+{
+    return exit_status(start_self(argument, -1));
+}
+
+/* Removes what the checkers say: lines that begin with "==". */
+static void remove_notes(char *text)
+{
+    char *line = text;
+
+    while (*line) {
+        char *next = line + strcspn(line, "\n");
+
+        next += *next == '\n';
+        if (!strncmp(line, "==", 2)) {
+            memmove(line, next, strlen(next) + 1);
+        } else {
+            line = next;
+        }
+    }
+}
+
+int test_run_self_and_listen(const char *argument, char *errors, size_t size)
+{
+    size_t used = 0;
+    ssize_t got;
+    int ends[2];
+    pid_t pid;
+
+    CHECK(!pipe(ends));
+    pid = start_self(argument, ends[1]);
+    close(ends[1]);
+    while (used < size - 1 && (got = read(ends[0], errors + used, size - 1 - used)) > 0) {
+        used += got;
+    }
+    errors[used] = '\0';
+    remove_notes(errors);
+    close(ends[0]);
+    return exit_status(pid);
 }
 
 /* What every test has to leave behind. */
@@ -134,6 +185,9 @@ static void check_clean(void)
     CHECK_INT(fake_open_files(), 0);
     CHECK_INT(errors_alive(), 0);
     CHECK_INT(warnings_reported(), 0);
+    CHECK_INT(disks_attached(), 0);
+    CHECK_INT(disks_busy(), 0);
+    CHECK_TEXT(events_take(), "");
 }
 
 static void start(struct test *test)

@@ -9,6 +9,7 @@
 #define QBR_TEST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef void test_fn(void *opaque);
@@ -55,6 +56,8 @@ bool test_is_instrumented(void);
 unsigned test_rounds(unsigned rounds);
 /* Runs this program once more with one argument; its exit status. */
 int test_run_self(const char *argument);
+/* The same, with what it prints as errors, without what the checkers add to that. */
+int test_run_self_and_listen(const char *argument, char *errors, size_t size);
 /* What such a run does, by its argument; the exit status. */
 int test_child_main(const char *argument);
 

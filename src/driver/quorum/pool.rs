@@ -128,7 +128,7 @@ impl Shared {
         if !state.admit(need) {
             return None;
         }
-        if let Some(lanes) = state.pop(class, count) {
+        if let Some(lanes) = state.pop_for(class, count) {
             return Some(Some(lanes));
         }
         drop(state);
@@ -138,7 +138,7 @@ impl Shared {
     /// Free lanes of a class, or none and room for new ones.
     fn pop(&self, class: usize, count: usize) -> Option<Lanes> {
         let mut state = self.lock();
-        let lanes = state.pop(class, count);
+        let lanes = state.pop_for(class, count);
         let surplus = if lanes.is_none() { state.make_room() } else { Vec::new() };
         // Giving memory back takes its time, which other requests needn't wait for.
         drop(state);
@@ -213,13 +213,18 @@ impl State {
         admitted
     }
 
-    /// Free lanes of a class, if there are some for so many children.
-    fn pop(&mut self, class: usize, count: usize) -> Option<Lanes> {
+    /// Free lanes of a class.
+    fn pop(&mut self, class: usize) -> Option<Lanes> {
         let lanes = self.free.get_mut(class)?.pop()?;
         self.kept = self.kept.saturating_sub(lanes.footprint());
         self.note_idle(class);
-        // After a child was added the old ones are too few.
-        (lanes.count() >= count).then_some(lanes)
+        Some(lanes)
+    }
+
+    /// Free lanes of a class, for so many children. After a child was added the old ones are too few, and after one was removed they
+    /// take more memory than they count for.
+    fn pop_for(&mut self, class: usize, count: usize) -> Option<Lanes> {
+        self.pop(class).filter(|lanes| lanes.count() == count)
     }
 
     /// Keeps lanes for the next request.
@@ -245,7 +250,7 @@ impl State {
         let mut dropped = Vec::new();
         for class in (1..CLASSES).rev() {
             while self.in_use.saturating_add(self.kept) > self.limit {
-                let Some(lanes) = self.pop(class, 0) else { break };
+                let Some(lanes) = self.pop(class) else { break };
                 dropped.push(lanes);
             }
         }
@@ -256,9 +261,9 @@ impl State {
     fn take_idle(&mut self) -> Vec<Lanes> {
         let mut taken = Vec::new();
         for (free, idle) in self.free.iter_mut().zip(&mut self.idle) {
-            let rest = free.len().saturating_sub(*idle);
-            taken.extend(free.drain(rest..));
-            *idle = rest;
+            // Those at the end were used last.
+            taken.extend(free.drain(..free.len().min(*idle)));
+            *idle = free.len();
         }
         let bytes = taken.iter().map(Lanes::footprint).fold(0, usize::saturating_add);
         self.kept = self.kept.saturating_sub(bytes);
@@ -354,10 +359,10 @@ mod tests {
     }
 
     #[test]
-    fn take_for_more_children_than_before_gets_enough_lanes() {
+    fn take_for_another_number_of_children_than_before_gets_as_many_lanes() {
         let pool = Pool::new();
         let count = |want| block_on(async |rq| pool.take(rq, want, 4096).await.unwrap().count()).unwrap();
-        assert_eq!((count(2), count(3), count(2)), (2, 3, 3));
+        assert_eq!((count(2), count(3), count(2)), (2, 3, 2));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use super::error::Error;
 use super::state::Quorum;
 use super::vote;
 use crate::errno::Errno;
-use crate::host::{Child, Length};
+use crate::host::{Child, Length, Request};
+use crate::range::ByteRange;
 
 /// A new length, and how to reach it.
 pub type Truncate = Length;
@@ -18,7 +19,13 @@ impl Quorum {
     /// # Errors
     /// What most of the failed children answered, with their names.
     // DIVERGES: a quorum can be resized; the C driver can't.
-    pub fn truncate(&self, length: Truncate) -> Result<(), Error> {
+    pub async fn truncate(&self, rq: &Request, length: Truncate) -> Result<(), Error> {
+        // A repair would bring back on one child what is cut off here.
+        let rest = ByteRange::new(length.bytes, i64::MAX.saturating_sub(length.bytes))?;
+        let _write = match &self.repairs {
+            Some(repairs) => Some(repairs.begin_write(rq, rest).await?),
+            None => None,
+        };
         let old = self.length()?;
         let children = self.list();
         let mut failures = Vec::new();

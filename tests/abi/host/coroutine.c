@@ -27,6 +27,11 @@ struct co {
     size_t caller_stack_size;
     void *fiber;
     void *caller_fiber;
+    /* Nobody joins it. */
+    bool detached;
+    /* Coroutines of the same loop to enter when this one sleeps or ends; only the loop's thread looks at these two. */
+    struct co *woken;
+    struct co *next;
     /* Protected by the lock below. */
     bool done;
     bool running;
@@ -71,11 +76,28 @@ static void begin(void)
     leave(co, true);
 }
 
-void co_enter(struct co *co)
+/* The counts of a coroutine that has ended: exactly one wake-up for each sleep; a poke puts it to sleep once more. */
+static void check_counts(const struct co *co)
 {
-    void *fake_stack = NULL;
+    CHECK_INT(co->wakes, co->parks - co->pokes);
+}
 
-    CHECK(!self());
+static void dispose(struct co *co)
+{
+    VALGRIND_STACK_DEREGISTER(co->stack_id);
+    munmap(co->stack, STACK_SIZE);
+    fiber_free(co->fiber);
+    free(co);
+}
+
+/* Runs one coroutine, on top of the caller's if that is one; whom it has woken meanwhile. */
+static struct co *enter_one(struct co *co)
+{
+    struct co *parent = self();
+    void *fake_stack = NULL;
+    struct co *woken;
+    bool gone;
+
     CHECK(pthread_equal(pthread_self(), co->loop->thread));
     pthread_mutex_lock(&lock);
     CHECK(!co->done && !co->running);
@@ -87,14 +109,40 @@ void co_enter(struct co *co)
     switch_begin(&fake_stack, co->stack, STACK_SIZE);
     swapcontext(&co->caller, &co->context);
     switch_end(fake_stack, NULL, NULL);
-    set_self(NULL);
+    set_self(parent);
+    woken = co->woken;
+    co->woken = NULL;
     pthread_mutex_lock(&lock);
     co->running = false;
+    gone = co->done && co->detached;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
+    if (gone) {
+        check_counts(co);
+        dispose(co);
+    }
+    return woken;
 }
 
-struct co *co_start(struct loop *loop, void (*entry)(void *), void *opaque)
+void co_enter(struct co *co)
+{
+    struct co *queue = co;
+
+    while (queue) {
+        struct co *rest = queue->next;
+        struct co **last = &queue;
+
+        queue->next = NULL;
+        /* Those whom it has woken come next, as in QEMU. */
+        queue = enter_one(queue);
+        while (*last) {
+            last = &(*last)->next;
+        }
+        *last = rest;
+    }
+}
+
+static struct co *co_new(struct loop *loop, void (*entry)(void *), void *opaque)
 {
     struct co *co = calloc(1, sizeof(*co));
 
@@ -107,8 +155,26 @@ struct co *co_start(struct loop *loop, void (*entry)(void *), void *opaque)
     co->context.uc_stack.ss_size = STACK_SIZE;
     co->context.uc_link = NULL;
     makecontext(&co->context, begin, 0);
+    return co;
+}
+
+struct co *co_start(struct loop *loop, void (*entry)(void *), void *opaque)
+{
+    struct co *co = co_new(loop, entry, opaque);
+
     loop_enter(loop, co);
     return co;
+}
+
+void co_start_here(void (*entry)(void *), void *opaque)
+{
+    struct co *parent = self();
+    struct co *co;
+
+    CHECK(parent);
+    co = co_new(parent->loop, entry, opaque);
+    co->detached = true;
+    co_enter(co);
 }
 
 unsigned co_join(struct co *co)
@@ -120,14 +186,10 @@ unsigned co_join(struct co *co)
     while (!co->done || co->running) {
         pthread_cond_wait(&changed, &lock);
     }
-    /* Exactly one wake-up for each time it went to sleep; a poke puts it to sleep once more. */
-    CHECK_INT(co->wakes, co->parks - co->pokes);
+    check_counts(co);
     parks = co->parks;
     pthread_mutex_unlock(&lock);
-    VALGRIND_STACK_DEREGISTER(co->stack_id);
-    munmap(co->stack, STACK_SIZE);
-    fiber_free(co->fiber);
-    free(co);
+    dispose(co);
     return parks;
 }
 
@@ -180,17 +242,41 @@ void qbr_host_co_yield(void)
     CHECK(self() == co);
 }
 
-void qbr_host_co_wake(QbrTask task)
+/* Counts a wake-up, which must be owed. */
+static void count_wake(struct co *co)
 {
-    struct co *co = task.co;
-
-    CHECK(co);
-    CHECK(task.ctx == co->loop);
     pthread_mutex_lock(&lock);
     co->wakes++;
     CHECK(!co->done);
     /* It sleeps, or is about to. */
     CHECK(co->wakes <= co->parks - co->pokes + 1);
     pthread_mutex_unlock(&lock);
+}
+
+void co_next_turn(void)
+{
+    struct co *co = self();
+
+    CHECK(co);
+    count_wake(co);
     loop_enter(co->loop, co);
+    qbr_host_co_yield();
+}
+
+void qbr_host_co_wake(QbrTask task)
+{
+    struct co *co = task.co;
+    struct co *waker = self();
+    struct co **last;
+
+    CHECK(co);
+    CHECK(task.ctx == co->loop);
+    count_wake(co);
+    if (!waker || waker->loop != co->loop) {
+        loop_enter(co->loop, co);
+        return;
+    }
+    for (last = &waker->woken; *last; last = &(*last)->next) {
+    }
+    *last = co;
 }

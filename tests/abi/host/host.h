@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 
 #include "qbr-host.h"
+#include "qemu-block-rs.h"
 
 /* --- Event loops and coroutines (loop.c, coroutine.c) --------------------------------------------------------------------- */
 
@@ -36,6 +37,10 @@ void co_poke(struct co *co);
 void co_wait_parked(struct co *co, unsigned parks);
 /* Runs a function in a coroutine of the default loop and waits for it. */
 void co_run(void (*entry)(void *), void *opaque);
+/* Starts a coroutine in the caller's loop, which runs at once until it first sleeps. Nobody joins it. In a coroutine. */
+void co_start_here(void (*entry)(void *), void *opaque);
+/* Sleeps for one turn of the loop. In a coroutine. */
+void co_next_turn(void);
 
 /* --- Nodes (node.c) ------------------------------------------------------------------------------------------------------- */
 
@@ -47,6 +52,17 @@ struct BlockDriverState {
     /* What auto-read-only answers, and what it was asked. */
     int auto_read_only;
     unsigned auto_read_only_asked;
+    QbrFlags flags;
+    unsigned flags_set;
+    /* The driver's .bdrv_child_perm, which the block layer calls whenever children come and go; how often it did. */
+    void (*child_perm)(BlockDriverState *bs, BdrvChild *child, unsigned role, BlockReopenQueue *queue, uint64_t perm,
+                       uint64_t shared, uint64_t *nperm, uint64_t *nshared);
+    unsigned child_perm_asked;
+    /* Children in the order in which they were attached. */
+    BdrvChild *children[8];
+    unsigned child_count;
+    /* If it can be a child. */
+    struct disk *disk;
 };
 
 struct BDRVReopenState {
@@ -65,6 +81,11 @@ enum option_type { OPTION_TEXT, OPTION_NUMBER, OPTION_BOOL, OPTION_OTHER };
  */
 struct options;
 struct options *options_new(const char *text);
+void options_add(struct options *options, const char *key, const char *value);
+/* Takes an option; NULL if it isn't there, else for the caller to free. */
+char *options_take(struct options *options, const char *key);
+/* Takes all options whose keys begin with a prefix; how many. */
+size_t options_take_all(struct options *options, const char *prefix);
 void options_free(struct options *options);
 size_t options_left(const struct options *options);
 bool options_have(const struct options *options, const char *key);
@@ -112,6 +133,9 @@ QEMUIOVector *qiov_new(const size_t *sizes);
 /* A vector with one element. */
 QEMUIOVector *qiov_flat(size_t bytes);
 void qiov_free(QEMUIOVector *qiov);
+/* All bytes of a vector to or from one buffer of its size. */
+void qiov_copy_out(const QEMUIOVector *qiov, void *buffer);
+void qiov_copy_in(QEMUIOVector *qiov, const void *buffer);
 unsigned char qiov_byte(const QEMUIOVector *qiov, size_t offset);
 void qiov_set_byte(QEMUIOVector *qiov, size_t offset, unsigned char byte);
 

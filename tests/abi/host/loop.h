@@ -26,7 +26,7 @@ struct loop {
 
 /* Has the loop enter a coroutine. Any thread. */
 void loop_enter(struct loop *loop, struct co *co);
-/* Runs a coroutine until it sleeps or ends. In the loop's thread. */
+/* Runs a coroutine until it sleeps or ends, and then those whom it has woken. In the loop's thread. */
 void co_enter(struct co *co);
 
 #endif

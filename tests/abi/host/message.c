@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../test.h"
 #include "host.h"
@@ -42,6 +43,29 @@ void error_free(Error *error)
     pthread_mutex_lock(&lock);
     alive--;
     pthread_mutex_unlock(&lock);
+}
+
+void qbr_host_error_propagate(Error **errp, Error *error)
+{
+    CHECK(error);
+    if (!errp) {
+        error_free(error);
+        return;
+    }
+    CHECK(!*errp);
+    *errp = error;
+}
+
+const char *qbr_host_error_message(Error *error)
+{
+    CHECK(error);
+    return error->message;
+}
+
+void qbr_host_error_free(Error *error)
+{
+    CHECK(error);
+    error_free(error);
 }
 
 static unsigned read_count(const unsigned *count)
@@ -88,4 +112,12 @@ void qbr_host_warn_report(const char *message)
     pthread_mutex_lock(&lock);
     warnings++;
     pthread_mutex_unlock(&lock);
+}
+
+void qbr_host_exit_with(const char *line)
+{
+    fprintf(stderr, "%s\n", line);
+    fflush(stderr);
+    /* Not through the exit handlers: what requests in flight have allocated would count as leaked. */
+    _exit(EXIT_FAILURE);
 }

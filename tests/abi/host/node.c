@@ -36,6 +36,12 @@ void qbr_host_bs_set_limits(BlockDriverState *bs, const QbrLimits *limits)
     bs->limits_set = true;
 }
 
+void qbr_host_bs_set_flags(BlockDriverState *bs, const QbrFlags *flags)
+{
+    bs->flags = *flags;
+    bs->flags_set++;
+}
+
 int qbr_host_apply_auto_read_only(BlockDriverState *bs, const char *reason, Error **errp)
 {
     CHECK(reason && *reason);

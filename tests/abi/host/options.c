@@ -2,6 +2,7 @@
 /* Copyright (c) 2026 The qemu-block-rs authors */
 /* Typed options, standing in for QEMU's dictionaries. */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,7 @@ struct options {
     size_t count;
 };
 
-static void add(struct options *options, const char *key, const char *value)
+void options_add(struct options *options, const char *key, const char *value)
 {
     static const char types[] = "#?!";
     const char *type = *value ? strchr(types, *value) : NULL;
@@ -47,7 +48,7 @@ struct options *options_new(const char *text)
 
         CHECK(equals);
         *equals = '\0';
-        add(options, pair, equals + 1);
+        options_add(options, pair, equals + 1);
     }
     free(copy);
     return options;
@@ -130,6 +131,61 @@ void qbr_host_create_options_visit(BlockdevCreateOptions *options, QbrOptionFn f
     for (i = 0; i < list->count; i++) {
         report(&list->list[i], fn, opaque);
     }
+}
+
+char *options_take(struct options *options, const char *key)
+{
+    return qbr_host_opts_take(as_opts(options), key);
+}
+
+size_t options_take_all(struct options *options, const char *prefix)
+{
+    size_t i, count = 0;
+
+    for (i = 0; i < options->count; i++) {
+        if (!options->list[i].taken && !strncmp(options->list[i].key, prefix, strlen(prefix))) {
+            options->list[i].taken = true;
+            count++;
+        }
+    }
+    return count;
+}
+
+/* How many options have a key that begins with a prefix. */
+static size_t count_prefix(const struct options *options, const char *prefix)
+{
+    size_t i, count = 0;
+
+    for (i = 0; i < options->count; i++) {
+        count += !options->list[i].taken && !strncmp(options->list[i].key, prefix, strlen(prefix));
+    }
+    return count;
+}
+
+int64_t qbr_host_qdict_array_entries(QDict *options, const char *prefix)
+{
+    const struct options *dict = (const struct options *)options;
+    size_t seen = 0;
+    int64_t entries;
+
+    for (entries = 0;; entries++) {
+        char key[64];
+        size_t parts;
+        bool whole;
+
+        snprintf(key, sizeof(key), "%s%jd", prefix, (intmax_t)entries);
+        whole = find(dict, key);
+        snprintf(key, sizeof(key), "%s%jd.", prefix, (intmax_t)entries);
+        parts = count_prefix(dict, key);
+        if (whole && parts) {
+            return -1;
+        }
+        if (!whole && !parts) {
+            break;
+        }
+        seen += whole ? 1 : parts;
+    }
+    return seen == count_prefix(dict, prefix) ? entries : -1;
 }
 
 char *qbr_host_opts_take(QemuOpts *opts, const char *key)

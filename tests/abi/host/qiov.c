@@ -68,6 +68,28 @@ void qiov_set_byte(QEMUIOVector *qiov, size_t offset, unsigned char byte)
     *byte_at(qiov, offset) = byte;
 }
 
+void qiov_copy_out(const QEMUIOVector *qiov, void *buffer)
+{
+    char *next = buffer;
+    size_t i;
+
+    for (i = 0; i < qiov->niov; i++) {
+        memcpy(next, qiov->iov[i].iov_base, qiov->iov[i].iov_len);
+        next += qiov->iov[i].iov_len;
+    }
+}
+
+void qiov_copy_in(QEMUIOVector *qiov, const void *buffer)
+{
+    const char *next = buffer;
+    size_t i;
+
+    for (i = 0; i < qiov->niov; i++) {
+        memcpy(qiov->iov[i].iov_base, next, qiov->iov[i].iov_len);
+        next += qiov->iov[i].iov_len;
+    }
+}
+
 const struct iovec *qbr_host_qiov_elements(QEMUIOVector *qiov, size_t *count, size_t *bytes)
 {
     *count = qiov->niov;

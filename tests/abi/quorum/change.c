@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright (c) 2026 The qemu-block-rs authors */
+/* Writes, write-zeroes, discards and flushes: to all children, and a vote on the result. */
+
+#include "quorum.h"
+
+#include <stdio.h>
+
+#define BYTES 4096
+#define LENGTH 65536
+
+/* The four kinds of change, as the guest and the children see them. */
+static const struct kind {
+    enum quorum_op op;
+    QbrChildOp child_op;
+    const char *pattern;
+    /* How events call it, and the sectors they name. */
+    const char *name;
+    const char *sectors;
+} kinds[] = {
+    { Q_WRITE, QBR_CHILD_WRITE, "quorum", "write", "1+8" },
+    { Q_ZERO, QBR_CHILD_WRITE_ZEROES, "quorum", "write", "1+8" },
+    { Q_DISCARD, QBR_CHILD_WRITE_ZEROES, "quorum", "write", "1+8" },
+    { Q_DISCARD, QBR_CHILD_DISCARD, "fifo", "write", "1+8" },
+    { Q_FLUSH, QBR_CHILD_FLUSH, "quorum", "flush", "0+0" },
+    { Q_FLUSH, QBR_CHILD_FLUSH, "fifo", "flush", "0+0" },
+    { Q_WRITE, QBR_CHILD_WRITE, "fifo", "write", "1+8" },
+};
+
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static void open_node(struct voters *voters, unsigned count, unsigned threshold, const struct kind *kind)
+{
+    char options[100];
+
+    snprintf(options, sizeof(options), "vote-threshold=#%u,read-pattern=%s", threshold, kind->pattern);
+    voters_open(voters, count, LENGTH, options);
+}
+
+static int64_t run(struct voters *voters, const struct kind *kind)
+{
+    QEMUIOVector *qiov = qiov_of_news(BYTES);
+    int64_t ret = quorum_run((struct quorum_request) {
+        .op = kind->op, .bs = &voters->bs, .offset = 512, .bytes = BYTES, .qiov = qiov });
+
+    qiov_free(qiov);
+    return ret;
+}
+
+TEST(changes_reach_all_children)
+{
+    struct voters voters;
+    unsigned i, j;
+
+    for (i = 0; i < KINDS; i++) {
+        open_node(&voters, 5, 3, &kinds[i]);
+        CHECK_INT(run(&voters, &kinds[i]), 0);
+        for (j = 0; j < 5; j++) {
+            CHECK_INT(voters.disk[j]->calls[kinds[i].child_op], 1);
+            CHECK(kinds[i].op != Q_WRITE || disk_has_news(voters.disk[j], 512, BYTES));
+            CHECK(disk_is_intact(voters.disk[j], 0, 512));
+            CHECK(disk_is_intact(voters.disk[j], 512 + BYTES, LENGTH - 512 - BYTES));
+        }
+        CHECK(voters_agree(&voters));
+        voters_close(&voters);
+    }
+}
+
+TEST(changes_are_started_on_all_children_before_the_first_one_ends)
+{
+    struct voters voters;
+    unsigned i, j, k;
+
+    for (i = 0; i < KINDS; i++) {
+        QbrChildOp op = kinds[i].child_op;
+
+        open_node(&voters, 3, 2, &kinds[i]);
+        voters_mode(&voters, op, DISK_NEXT_TURN);
+        CHECK_INT(run(&voters, &kinds[i]), 0);
+        for (j = 0; j < 3; j++) {
+            for (k = 0; k < 3; k++) {
+                CHECK(voters.disk[j]->began_at[op] < voters.disk[k]->ended_at[op]);
+            }
+        }
+        voters_close(&voters);
+    }
+}
+
+TEST(changes_succeed_when_as_many_children_as_the_threshold_do)
+{
+    struct voters voters;
+    unsigned i, bad;
+
+    for (i = 0; i < KINDS; i++) {
+        for (bad = 0; bad < 3; bad++) {
+            char expected[100];
+
+            open_node(&voters, 3, 2, &kinds[i]);
+            disk_fail(voters.disk[bad], kinds[i].child_op, ENOSPC);
+            CHECK_INT(run(&voters, &kinds[i]), 0);
+            snprintf(expected, sizeof(expected), "bad(%s,disk%u,ENOSPC,%s) ", kinds[i].name, bad, kinds[i].sectors);
+            CHECK_TEXT(events_take(), expected);
+            voters_close(&voters);
+        }
+    }
+}
+
+TEST(changes_that_miss_the_threshold_give_the_error_that_most_have_and_a_failure_event)
+{
+    struct voters voters;
+    unsigned i;
+
+    for (i = 0; i < KINDS; i++) {
+        const char *name = kinds[i].name, *sectors = kinds[i].sectors;
+        char expected[300];
+
+        open_node(&voters, 4, 2, &kinds[i]);
+        disk_fail(voters.disk[0], kinds[i].child_op, ENOSPC);
+        disk_fail(voters.disk[1], kinds[i].child_op, EIO);
+        disk_fail(voters.disk[3], kinds[i].child_op, ENOSPC);
+        CHECK_INT(run(&voters, &kinds[i]), -ENOSPC);
+        snprintf(expected, sizeof(expected),
+                 "bad(%s,disk0,ENOSPC,%s) bad(%s,disk1,EIO,%s) bad(%s,disk3,ENOSPC,%s) failure(q,%s) ", name, sectors, name,
+                 sectors, name, sectors, sectors);
+        CHECK_TEXT(events_take(), expected);
+        /* Of several with as many votes, the last one. */
+        disk_fail(voters.disk[3], kinds[i].child_op, 0);
+        disk_fail(voters.disk[2], kinds[i].child_op, EIO);
+        disk_fail(voters.disk[0], kinds[i].child_op, EIO);
+        disk_fail(voters.disk[1], kinds[i].child_op, EACCES);
+        disk_fail(voters.disk[2], kinds[i].child_op, EROFS);
+        CHECK_INT(run(&voters, &kinds[i]), -EROFS);
+        events_take();
+        voters_close(&voters);
+    }
+}
+
+TEST(write_passes_its_flags_and_the_guests_own_memory_on)
+{
+    QEMUIOVector *qiov = qiov_of_news(BYTES);
+    struct voters voters;
+    unsigned i;
+
+    voters_open(&voters, 3, LENGTH, "vote-threshold=#2");
+    CHECK_INT(quorum_run((struct quorum_request) {
+        .op = Q_WRITE, .bs = &voters.bs, .offset = 512, .bytes = BYTES, .qiov = qiov,
+        .flags = QBR_REQ_WRITE_UNCHANGED }), 0);
+    for (i = 0; i < 3; i++) {
+        const QbrChildIo *last = &voters.disk[i]->last[QBR_CHILD_WRITE];
+
+        CHECK_INT(last->flags, QBR_REQ_WRITE_UNCHANGED);
+        CHECK(last->qiov == qiov);
+        CHECK_INT(last->offset, 512);
+        CHECK_INT(last->bytes, BYTES);
+    }
+    CHECK_INT(memory_mapped(), 0);
+    voters_close(&voters);
+    qiov_free(qiov);
+}
+
+TEST(write_zeroes_passes_its_flags_on)
+{
+    static const uint32_t flags = QBR_REQ_MAY_UNMAP | QBR_REQ_NO_FALLBACK;
+    struct voters voters;
+    unsigned i;
+
+    voters_open(&voters, 3, LENGTH, "vote-threshold=#2");
+    CHECK_INT(quorum_run((struct quorum_request) {
+        .op = Q_ZERO, .bs = &voters.bs, .offset = 1024, .bytes = 2048, .flags = flags }), 0);
+    for (i = 0; i < 3; i++) {
+        CHECK_INT(voters.disk[i]->last[QBR_CHILD_WRITE_ZEROES].flags, flags);
+        CHECK_INT(voters.disk[i]->content[1024] | voters.disk[i]->content[3071], 0);
+    }
+    voters_close(&voters);
+}
+
+/* --- Discard -------------------------------------------------------------------------------------------------------------- */
+
+static int64_t discard(struct voters *voters)
+{
+    return quorum_run((struct quorum_request) { .op = Q_DISCARD, .bs = &voters->bs, .offset = 512, .bytes = BYTES });
+}
+
+static void check_zero(const struct voters *voters)
+{
+    unsigned i, at;
+
+    for (i = 0; i < voters->count; i++) {
+        for (at = 512; at < 512 + BYTES; at++) {
+            CHECK_INT(voters->disk[i]->content[at], 0);
+        }
+    }
+}
+
+TEST(discard_of_a_quorum_leaves_zeroes_that_are_written_quickly)
+{
+    QEMUIOVector *qiov = qiov_flat(BYTES);
+    struct voters voters;
+
+    voters_open(&voters, 3, LENGTH, "vote-threshold=#3");
+    CHECK_INT(discard(&voters), 0);
+    check_zero(&voters);
+    CHECK_INT(voters.disk[0]->last[QBR_CHILD_WRITE_ZEROES].flags, QBR_REQ_MAY_UNMAP | QBR_REQ_NO_FALLBACK);
+    CHECK_INT(voters_calls(&voters, QBR_CHILD_DISCARD), 0);
+    /* The children can still agree. */
+    CHECK_INT(quorum_read(&voters.bs, 512, qiov), 0);
+    voters_close(&voters);
+    qiov_free(qiov);
+}
+
+TEST(discard_that_one_child_cannot_do_quickly_is_done_slowly_there)
+{
+    struct voters voters;
+    unsigned slow, i;
+
+    for (slow = 0; slow < 3; slow++) {
+        voters_open(&voters, 3, LENGTH, "vote-threshold=#3");
+        disk_fail_some(voters.disk[slow], QBR_CHILD_WRITE_ZEROES, 0, 1, ENOTSUP);
+        CHECK_INT(discard(&voters), 0);
+        check_zero(&voters);
+        for (i = 0; i < 3; i++) {
+            CHECK_INT(voters.disk[i]->calls[QBR_CHILD_WRITE_ZEROES], i == slow ? 2 : 1);
+        }
+        CHECK_INT(voters.disk[slow]->last[QBR_CHILD_WRITE_ZEROES].flags, QBR_REQ_MAY_UNMAP);
+        voters_close(&voters);
+    }
+}
+
+TEST(discard_that_no_child_can_do_quickly_is_left_out)
+{
+    struct voters voters;
+    unsigned i;
+
+    voters_open(&voters, 3, LENGTH, "vote-threshold=#2");
+    for (i = 0; i < 3; i++) {
+        disk_fail(voters.disk[i], QBR_CHILD_WRITE_ZEROES, ENOTSUP);
+    }
+    CHECK_INT(discard(&voters), -ENOTSUP);
+    CHECK_INT(voters_calls(&voters, QBR_CHILD_WRITE_ZEROES), 3);
+    CHECK(disk_is_intact(voters.disk[0], 0, LENGTH));
+    voters_close(&voters);
+}
+
+/* A node over two disks, the second of which is what @change made of it. */
+static void check_not_supported(void (*change)(struct disk *disk))
+{
+    struct disk *disks[] = { disk_new("disk0", LENGTH), disk_new("disk1", LENGTH) };
+    BlockDriverState bs = { .name = "q" };
+
+    change(disks[1]);
+    CHECK_INT(quorum_open(&bs, "children.0=disk0,children.1=disk1,vote-threshold=#1", NULL), 0);
+    CHECK_INT(quorum_run((struct quorum_request) { .op = Q_DISCARD, .bs = &bs, .bytes = BYTES }), -ENOTSUP);
+    CHECK_INT(disks[0]->calls[QBR_CHILD_WRITE_ZEROES] + disks[1]->calls[QBR_CHILD_WRITE_ZEROES], 0);
+    quorum.close(&bs);
+    disk_free(disks[0]);
+    disk_free(disks[1]);
+}
+
+static void be_slow(struct disk *disk)
+{
+    disk->flags.zero = QBR_REQ_MAY_UNMAP;
+}
+
+static void be_thick(struct disk *disk)
+{
+    disk->unmaps = false;
+}
+
+TEST(discard_of_a_quorum_with_a_child_that_cannot_write_zeroes_quickly_is_not_supported)
+{
+    check_not_supported(be_slow);
+}
+
+TEST(discard_of_a_quorum_with_a_child_that_gives_no_space_back_is_not_supported)
+{
+    check_not_supported(be_thick);
+}
+
+TEST(discard_of_a_fifo_discards_and_counts_unsupported_as_an_error)
+{
+    struct voters voters;
+
+    voters_open(&voters, 3, LENGTH, "vote-threshold=#2,read-pattern=fifo");
+    disk_fail(voters.disk[1], QBR_CHILD_DISCARD, ENOTSUP);
+    CHECK_INT(discard(&voters), 0);
+    CHECK_INT(voters_calls(&voters, QBR_CHILD_DISCARD), 3);
+    CHECK_INT(voters_calls(&voters, QBR_CHILD_WRITE_ZEROES), 0);
+    CHECK_TEXT(events_take(), "bad(write,disk1,EOPNOTSUPP,1+8) ");
+    voters_close(&voters);
+}
