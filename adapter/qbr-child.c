@@ -150,7 +150,9 @@ static void coroutine_fn qbr_child_entry(void *opaque)
 {
     QbrChildIo *io = opaque;
 
-    io->done(io, qbr_host_child_run(io));
+    do {
+        io = io->done(io, qbr_host_child_run(io));
+    } while (io);
 }
 
 void qbr_host_child_start(QbrChildIo *io)

@@ -157,13 +157,19 @@ typedef struct QbrChildIo {
     Error **errp;
     uint32_t preallocation;
     bool exact;
-    /* The operation has ended with @ret: at least 0, or -errno. Called once, in a coroutine of the same event loop. */
-    void (*done)(struct QbrChildIo *io, int64_t ret);
+    /*
+     * The operation has ended with @ret: at least 0, or -errno. Called once, in a coroutine of the same event loop. What it
+     * returns, if not NULL, is to be done by the same coroutine.
+     */
+    struct QbrChildIo *(*done)(struct QbrChildIo *io, int64_t ret);
 } QbrChildIo;
 
 /* Does it in the calling coroutine, which may sleep meanwhile. The result; @done is not called. */
 QBR_HOST_API int64_t qbr_host_child_run(QbrChildIo *io);
-/* Starts it in a coroutine of its own, and returns when that one sleeps for the first time or has ended. Only in a coroutine. */
+/*
+ * Starts it in a coroutine of its own, which goes on with what @done returns. Returns when that coroutine sleeps for the first
+ * time or has ended. Only in a coroutine.
+ */
 QBR_HOST_API void qbr_host_child_start(QbrChildIo *io);
 
 /* --- Events --------------------------------------------------------------------------------------------------------------- */

@@ -3,8 +3,8 @@
 
 //! One operation on several children at the same time: a lane for each child, with private memory and a place for the result.
 //!
-//! Every operation but the last has a coroutine of its own; the last runs in the request's. The request is woken once, when
-//! all have ended.
+//! The last operation runs in the request's coroutine, the others in coroutines of their own; but one that ends without having
+//! slept hands its coroutine on to the next. The request is woken once, when all have ended.
 
 use std::cell::UnsafeCell;
 use std::future::poll_fn;
@@ -54,6 +54,8 @@ struct Lane {
     result: AtomicI64,
     /// Valid while the operation is in flight.
     run: AtomicPtr<Run>,
+    /// The lane behind it in the line of those to be started.
+    next: AtomicPtr<Lane>,
 }
 
 /// What the operations of one run have in common.
@@ -62,6 +64,10 @@ struct Run {
     join: Join,
     /// Valid while operations are in flight: `host::block_on` waits for them.
     request: AtomicPtr<Request>,
+    /// The head of the line of lanes whose operations are still to be started.
+    waiting: AtomicPtr<Lane>,
+    /// The lane whose operation the starter has just started: while it is this one, its coroutine has not slept.
+    starting: AtomicPtr<Lane>,
 }
 
 /// A set of lanes, to be used again and again.
@@ -95,7 +101,12 @@ impl Lanes {
         let mut lanes = Vec::new();
         lanes.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
         let memory = Memory::new(count.checked_mul(capacity).ok_or(Errno::ENOMEM)?)?;
-        let run = Run { join: Join::new(), request: AtomicPtr::new(ptr::null_mut()) };
+        let run = Run {
+            join: Join::new(),
+            request: AtomicPtr::default(),
+            waiting: AtomicPtr::default(),
+            starting: AtomicPtr::default(),
+        };
         lanes.resize_with(count, Lane::default);
         Ok(Self(Some(Box::new(Set { run, lanes, memory, capacity }))))
     }
@@ -137,7 +148,8 @@ impl Lanes {
         if let Some(last) = chosen.clone().next_back() {
             set.run.request.store(ptr::from_ref(rq).cast_mut(), Ordering::Relaxed);
             set.run.join.begin(chosen.count().saturating_sub(1));
-            set.start(children, op, range, |index| index < last && wanted(index));
+            set.queue(children, op, range, |index| index < last && wanted(index));
+            set.run.start();
             set.run_here(children, op, range, last);
             set.run.all_ended(rq).await;
         }
@@ -199,14 +211,16 @@ impl Set {
         Some((lane, io))
     }
 
-    /// Starts operations, each in a coroutine of its own.
-    fn start(&self, children: &[Child], op: Op<'_>, range: ByteRange, wanted: impl Fn(usize) -> bool) {
-        for index in (0..children.len()).filter(|index| wanted(*index)) {
-            if let Some((_, io)) = self.describe(children, op, range, index) {
-                // SAFETY: the lane stays as it is until `landed` was called, or for ever (`LeakOnDrop`).
-                unsafe { qbr_host_child_start(io) }
+    /// Describes operations and puts them in line.
+    fn queue(&self, children: &[Child], op: Op<'_>, range: ByteRange, wanted: impl Fn(usize) -> bool) {
+        let mut first = ptr::null_mut();
+        for index in (0..children.len()).rev().filter(|index| wanted(*index)) {
+            if let Some((lane, _)) = self.describe(children, op, range, index) {
+                lane.next.store(first, Ordering::Relaxed);
+                first = ptr::from_ref(lane).cast_mut();
             }
         }
+        self.run.waiting.store(first, Ordering::Release);
     }
 
     /// Does one operation in this coroutine.
@@ -220,6 +234,32 @@ impl Set {
 }
 
 impl Run {
+    /// Starts the operations that are in line, each in a coroutine of its own unless it is taken over by the one before.
+    fn start(&self) {
+        while let Some(lane) = self.next_lane() {
+            self.starting.store(lane, Ordering::Relaxed);
+            // SAFETY: the lane stays as it is until `landed` was called, or for ever (`LeakOnDrop`).
+            unsafe { qbr_host_child_start(lane.cast()) }
+        }
+        self.starting.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// Takes the next lane out of the line. Each is taken once, by whoever it may be.
+    fn next_lane(&self) -> Option<*mut Lane> {
+        let mut lane = self.waiting.load(Ordering::Acquire);
+        loop {
+            if lane.is_null() {
+                return None;
+            }
+            // SAFETY: a lane in line stays until its operation has ended.
+            let next = unsafe { (*lane).next.load(Ordering::Relaxed) };
+            match self.waiting.compare_exchange(lane, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(lane),
+                Err(now) => lane = now,
+            }
+        }
+    }
+
     /// Sleeps until the operations that were started have ended.
     async fn all_ended(&self, rq: &Request) {
         // Children that answer at once, from a cache for example, are done by now.
@@ -273,18 +313,27 @@ fn describe(op: Op<'_>, child: Child, range: ByteRange, buffer: *mut std::ffi::c
     }
 }
 
-/// A child's operation has ended. In its coroutine.
-unsafe extern "C" fn landed(io: *mut QbrChildIo, result: i64) {
-    let lane: *mut Lane = io.cast();
-    // SAFETY: `describe` passed the address of a lane, which stays until this has been called; `io` is its first member.
-    let lane = unsafe { &*lane };
+/// A child's operation has ended. In its coroutine; returns what that is to do next.
+unsafe extern "C" fn landed(io: *mut QbrChildIo, result: i64) -> *mut QbrChildIo {
+    let raw: *mut Lane = io.cast();
+    // SAFETY: `run` passed the address of a lane, which stays until this has been called; `io` is its first member.
+    let lane = unsafe { &*raw };
     lane.result.store(result, Ordering::Relaxed);
-    // SAFETY: set by `describe`, and valid as long as an operation is in flight.
+    // SAFETY: valid while the operation counts.
     let run = unsafe { &*lane.run.load(Ordering::Relaxed) };
     let request = run.request.load(Ordering::Relaxed);
+    let mut next = ptr::null_mut();
+    if run.starting.load(Ordering::Relaxed) == raw {
+        // It has not slept, so its starter is still waiting for it, and another coroutine for the next one can be saved.
+        if let Some(lane) = run.next_lane() {
+            run.starting.store(lane, Ordering::Relaxed);
+            next = lane;
+        }
+    }
     // Unless this was the last one, lane and request are no longer ours after this.
     if run.join.end() {
         // SAFETY: all of them still count as one in flight, so `block_on` keeps the request alive.
         unsafe { (*request).land() }
     }
+    next.cast()
 }

@@ -17,7 +17,7 @@ use crate::iov::GuestIov;
 use crate::range::ByteRange;
 
 /// Buffers are compared and copied in pieces, of which those of all children stay in the nearest cache meanwhile.
-const PIECE: usize = 2 << 10;
+const PIECE: usize = 8 << 10;
 
 impl Quorum {
     /// Reads a range.

@@ -380,7 +380,9 @@ static void run_and_tell(void *opaque)
 {
     QbrChildIo *io = opaque;
 
-    io->done(io, qbr_host_child_run(io));
+    do {
+        io = io->done(io, qbr_host_child_run(io));
+    } while (io);
 }
 
 void qbr_host_child_start(QbrChildIo *io)
