@@ -21,29 +21,42 @@ def bars(title, rows, series, log=False):
             share = value / high
         return LEFT + WIDTH * share
 
-    height = TOP + len(rows) * (len(series) * BAR + GAP) + FOOT
+    legend, top = _legend(series)
+    # A row is as high as the bars that it has.
+    heights = [sum(key in row for key, _, _ in series) * BAR for _, row in rows]
+    height = top + sum(heights) + len(rows) * GAP + FOOT
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + RIGHT} {height}" '
         'font-family="sans-serif" font-size="11">',
         f'<rect width="100%" height="100%" fill="white"/><text x="10" y="20" font-size="15">{escape(title)}</text>',
     ]
-    for i, (_, label, colour) in enumerate(series):
-        at = LEFT + i * 150
-        out.append(f'<rect x="{at}" y="32" width="11" height="11" fill="{colour}"/>')
-        out.append(f'<text x="{at + 16}" y="42">{escape(label)}</text>')
+    out += legend
     for tick in ticks:
-        out.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP - 6}" y2="{height - FOOT}" stroke="#ddd"/>')
+        out.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top - 6}" y2="{height - FOOT}" stroke="#ddd"/>')
         out.append(f'<text x="{x(tick):.1f}" y="{height - FOOT + 14}" text-anchor="middle">{tick:g}</text>')
-    y = TOP
-    for name, row in rows:
-        middle = y + len(series) * BAR / 2 + 4
+    y = top
+    for (name, row), bar_height in zip(rows, heights):
+        middle = y + bar_height / 2 + 4
         out.append(f'<text x="{LEFT - 8}" y="{middle:.1f}" text-anchor="end">{escape(name)}</text>')
         for key, _, colour in series:
             if key in row:
                 out += _bar(x, y, low if log else 0, row[key], colour)
-            y += BAR
+                y += BAR
         y += GAP
     return "\n".join([*out, "</svg>", ""])
+
+
+def _legend(series):
+    """Its elements, and where the bars can begin below it. Letters are taken to be 6.5 wide."""
+    out, at, y = [], LEFT, 32
+    for _, label, colour in series:
+        width = 16 + 6.5 * len(label) + 20
+        if at > LEFT and at + width > LEFT + WIDTH + RIGHT:
+            at, y = LEFT, y + 18
+        out.append(f'<rect x="{at:.0f}" y="{y}" width="11" height="11" fill="{colour}"/>')
+        out.append(f'<text x="{at + 16:.0f}" y="{y + 10}">{escape(label)}</text>')
+        at += width
+    return out, y + TOP - 32
 
 
 def _bar(x, y, origin, values, colour):
@@ -57,7 +70,8 @@ def _bar(x, y, origin, values, colour):
 def _range(rows, log):
     values = [v for _, row in rows for point in row.values() for v in point]
     if log:
-        low = 10 ** math.floor(math.log10(min(values)))
+        # Nothing that is measured takes no time; what says so goes to the left edge.
+        low = 10 ** math.floor(math.log10(min((v for v in values if v > 0), default=1)))
         return low, max(10 ** math.ceil(math.log10(max(values))), low * 10)
     return 0, max(values) * 1.02
 

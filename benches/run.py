@@ -5,52 +5,26 @@
 
     run.py DRIVER --out FOLDER [--rounds N] [--seconds N] [--only TEXT]
 
-Called by scripts/bench.sh, in the tree whose QEMU is measured. Samples go to FOLDER/results.json, after each round.
+Called by scripts/bench-DRIVER.sh, in the tree whose QEMU is measured. Samples go to FOLDER/results.json, after each round.
 """
 
 import argparse
 import hashlib
 import importlib
-import itertools
 import json
 import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
 
 import report
-from client import ClientError, measure_command, measure_io, watch_closely
+from client import ClientError, measure_command, measure_io, time_io, watch_closely
 
-OPS = ("read", "write")
-SIZES = {"4k": 4 << 10, "1m": 1 << 20}
-DEPTHS = (1, 32)
-CACHES = ("none", "writeback")
-# The run that finds out how many requests fit into the time: no more than either of these.
+# The run that finds out how many requests fit into the time begins with no more than either of these.
 TRIAL_BYTES = 64 << 20
 TRIAL_COUNT = 2000
-
-
-@dataclass(frozen=True)
-class Workload:
-    """Requests of one kind; `step` is the distance from one to the next, and it wraps round at the end of the image."""
-
-    name: str
-    op: str
-    size: int
-    step: int
-    depth: int
-    cache: str
-
-
-def workloads(image_size):
-    """4 KiB requests jump through the image, 1 MiB requests follow one another."""
-    for op, (label, size), depth, cache in itertools.product(OPS, SIZES.items(), DEPTHS, CACHES):
-        step = size
-        if label == "4k":
-            # An odd number of blocks near the golden section: every block once, neighbours far apart.
-            step = (int(image_size // size * 0.618) | 1) * size
-        yield Workload(f"{op}-{label}-qd{depth}-{cache}", op, size, step, depth, cache)
+# It is repeated with more of them until it takes this part of the time; much shorter ones say too little.
+TRIAL_PART = 0.1
 
 
 def say(text):
@@ -64,7 +38,7 @@ def output_of(*argv):
         return ""
 
 
-def environment(spec):
+def environment(spec, driver):
     with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
         models = [line.split(":", 1)[1].strip() for line in cpuinfo if line.startswith("model name")]
     with open("/etc/os-release", encoding="utf-8") as release:
@@ -78,9 +52,8 @@ def environment(spec):
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "system": system,
-        "qemu": output_of("qemu-img", "--version").split("\n")[0],
-        "library": os.environ.get("QBR_BENCH_LIBRARY", ""),
-        "brick": os.environ.get("QBR_BENCH_BRICK", ""),
+        "qemu": output_of(driver.qemu_img, "--version").split("\n")[0],
+        "about": driver.about(),
         "revision": os.environ.get("QBR_BENCH_REVISION", ""),
         "module_sha256": hashlib.sha256(content).hexdigest(),
         "load_before": os.getloadavg(),
@@ -94,43 +67,50 @@ class Bench:
         self._spec, self._seconds, self._only = spec, seconds, only
         self._driver = spec.Driver()
         self._workloads = []
-        self.results = {"driver": name, "subjects": spec.SUBJECTS, "environment": environment(spec), "seconds": seconds,
-                        "rounds": 0, "skipped": {}, "workloads": {}, "commands": {}}
+        self.results = {"driver": name, "view": spec.VIEW, "subjects": spec.SUBJECTS,
+                        "environment": environment(spec, self._driver), "seconds": seconds, "rounds": 0, "skipped": {},
+                        "workloads": {}, "commands": {}}
 
-    def _io(self, subject, work, count):
-        argv = self._driver.io(subject, work, count)
-        return measure_io(argv, self._driver.env(subject), count, self._driver.module(subject))
+    def _requests(self, subject, work):
+        """How many requests of a workload fit into the time."""
+        count = min(TRIAL_COUNT, TRIAL_BYTES // work.size)
+        while True:
+            seconds = time_io(self._driver.io(subject, work, count), self._driver.env(subject))
+            if seconds >= self._seconds * TRIAL_PART:
+                return max(count, int(count / seconds * self._seconds))
+            count *= 8
 
     def prepare(self):
-        """Makes the images, and finds the number of requests of each workload."""
+        """Makes the images, and finds the number of requests of each workload and subject."""
         for argv in self._driver.prepare():
             measure_command(argv, self._driver.env("rust"))
-        first = next(iter(self._spec.SUBJECTS))
-        for work in workloads(self._spec.IMAGE_SIZE):
-            if self._only not in work.name:
+        for work in self._driver.workloads():
+            # The end of a name can be asked for too: qd1- is not qd16.
+            if self._only not in f"{work.name}-":
                 continue
-            trial = min(TRIAL_COUNT, TRIAL_BYTES // work.size)
             try:
-                rate = self._io(first, work, trial)["iops"]
+                counts = {subject: self._requests(subject, work) for subject in work.subjects}
             except ClientError as error:
-                if work.cache != "none":
+                if not work.optional:
                     raise
                 self.results["skipped"][work.name] = str(error)
                 continue
             self._workloads.append(work)
-            samples = {subject: [] for subject in self._spec.SUBJECTS}
-            count = max(trial, int(rate * self._seconds))
-            self.results["workloads"][work.name] = {"size": work.size, "count": count, "samples": samples}
+            samples = {subject: [] for subject in work.subjects}
+            self.results["workloads"][work.name] = {"size": work.size, "clock": work.clock, "counts": counts,
+                                                       "samples": samples}
 
     def round(self, number):
         for work in self._workloads:
             entry = self.results["workloads"][work.name]
-            for subject in turned(list(self._spec.SUBJECTS), number):
-                entry["samples"][subject].append(self._io(subject, work, entry["count"]))
+            for subject in turned(work.subjects, number):
+                count = entry["counts"][subject]
+                argv, env = self._driver.io(subject, work, count), self._driver.env(subject)
+                entry["samples"][subject].append(measure_io(argv, env, count, self._driver.module(subject)))
         for name, argv, until in self._driver.commands():
             if self._only in name:
                 samples = self.results["commands"].setdefault(name, {s: [] for s in self._spec.DRIVERS})
-                for subject in turned(list(self._spec.DRIVERS), number):
+                for subject in turned(self._spec.DRIVERS, number):
                     samples[subject].append(measure_command(argv, self._driver.env(subject), until))
         self.results["rounds"] = number + 1
         self.results["environment"]["load_after"] = os.getloadavg()
@@ -143,9 +123,10 @@ class Bench:
 
 
 def turned(subjects, number):
-    """Each round begins with another one."""
-    number %= len(subjects)
-    return subjects[number:] + subjects[:number]
+    """Every other round goes backwards, and then the next one begins with another subject."""
+    at = number // 2 % len(subjects)
+    order = subjects[at:] + subjects[:at]
+    return order[::-1] if number % 2 else order
 
 
 def main():

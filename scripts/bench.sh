@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# make bench: our drivers, the C drivers and the bare libraries side by side, into build/bench/.
+# make bench: our drivers, the C drivers and the least that the work can cost, side by side, into build/bench/DRIVER/.
 #
-# Variables: BENCH_ROUNDS (default 5), BENCH_SECONDS (of I/O per run, default 2), BENCH_ONLY (only workloads and commands
-# whose name contains this text, as in "read-4k", "qd1-", "info"), BENCH_SUITE (the Debian whose stock QEMU and Gluster
-# are used: trixie, or bookworm), BENCH_OUT (default build/bench), BENCH_MODULES (a folder with other modules to measure
-# than this checkout's).
+# Variables: BENCH_DRIVER (gluster or quorum; default both), BENCH_ROUNDS (default 5), BENCH_SECONDS (of I/O per run,
+# default 2 for gluster and 0.3 for quorum), BENCH_ONLY (only workloads and commands whose name contains this text, as in
+# "read-4k", "qd1-", "null3", "info"), BENCH_OUT (default build/bench), BENCH_MODULES (a folder with other modules of
+# this project to measure than those of this checkout). More are in scripts/bench-DRIVER.sh.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -19,58 +19,15 @@ settings=()
 for setting in "${!BENCH_@}"; do settings+=("$setting=${!setting}"); done
 need_root "${settings[@]}"
 
-suite=${BENCH_SUITE:-trixie}
-out=${BENCH_OUT:-$QBR_BUILD/bench}
-in_tree() { "$QBR_TOP/scripts/in-root" "$suite" "$@"; }
-
-# Bricks in memory: what is measured is the client, not a disk. Where tmpfs has no trusted attributes, gluster.sh finds
-# another place.
-memory_bricks() {
-    mkdir -p "$bricks"
-    mount -t tmpfs -o mode=755 private-bricks "$bricks" || return 0
-    touch "$bricks/.xattr"
-    if ! in_tree setfattr -n trusted.test -v 1 "$bricks/.xattr" 2> /dev/null; then
-        umount "$bricks"
-        return 0
-    fi
-    rm "$bricks/.xattr"
-}
-
+all=(gluster quorum)
+read -ra drivers <<< "${BENCH_DRIVER:-${all[*]}}"
+for driver in "${drivers[@]}"; do
+    [[ -f $QBR_TOP/scripts/bench-$driver.sh ]] || die "BENCH_DRIVER=$driver: it is one of: ${all[*]}"
+done
 take_lock bench
-mkdir -p "$out"
-"$QBR_TOP/scripts/root.sh" create "$suite"
-modules=${BENCH_MODULES:-}
-[[ -n $modules ]] ||
-    modules=$(in_tree QBR_BUILD="$QBR_BUILD/in-$suite" QBR_SRC="$QBR_BUILD/src" "$QBR_TOP/scripts/modules.sh")
-
-export QBR_GLUSTER=bench QBR_GLUSTER_SUITE=$suite
-bricks=$QBR_BUILD/servers/gluster/$QBR_GLUSTER/bricks
-gluster() { "$QBR_TOP/scripts/gluster.sh" "$@"; }
-clean_up() {
-    [[ -e $bricks/../conf ]] || ! mountpoint -q "$bricks" || umount "$bricks"
-    gluster destroy
-}
-clean_up
-at_exit clean_up
-memory_bricks
-gluster start
-gluster volume vol plain
-# As Gluster's own settings for virtual machines have it: with cache=none a write is acknowledged by the brick.
-gluster volume-set vol performance.strict-o-direct on
-gluster volume-set vol network.remote-dio disable
-eval "$(gluster env vol)"
-
-# shellcheck disable=SC2016
-in_tree sh -c 'gcc -O2 -Wall -Wextra -Werror -o "$1" "$2" $(pkg-config --cflags --libs glusterfs-api)' - \
-    "$out/bare-gluster" "$QBR_TOP/benches/bare-gluster.c" || die "the bare loop could not be built"
-
-step "measuring gluster: ${BENCH_ROUNDS:-5} rounds (a full one takes about three minutes)"
-in_tree PYTHONDONTWRITEBYTECODE=1 GLUSTER_HOST="$GLUSTER_HOST" GLUSTER_PORT="$GLUSTER_PORT" \
-    GLUSTER_VOLUME="$GLUSTER_VOLUME" GLUSTER_URL="$GLUSTER_URL" \
-    QBR_BENCH_BARE="$out/bare-gluster" QBR_BENCH_MODULES="$modules" \
-    QBR_BENCH_LIBRARY="$(in_tree sh -c 'gluster --version | sed -n 1p' | cut -d' ' -f1,2)" \
-    QBR_BENCH_BRICK="$(stat -f -c %T "$(gluster bricks vol)"); plain volume, strict-o-direct on" \
-    QBR_BENCH_REVISION="$(git -C "$QBR_TOP" describe --always --dirty 2> /dev/null || true)" \
-    python3 "$QBR_TOP/benches/run.py" gluster --out "$out" --rounds "${BENCH_ROUNDS:-5}" --seconds "${BENCH_SECONDS:-2}" \
-    --only "${BENCH_ONLY:-}"
-say "everything is in $out"
+for driver in "${drivers[@]}"; do
+    out=${BENCH_OUT:-$QBR_BUILD/bench}/$driver
+    mkdir -p "$out"
+    bash "$QBR_TOP/scripts/bench-$driver.sh" "$out"
+    say "everything is in $out"
+done

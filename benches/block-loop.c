@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright (c) 2026 The qemu-block-rs authors */
+/*
+ * What one request of a node costs, without an event loop around it: coroutines that read or write in a loop.
+ *
+ *     block-loop read|write SIZE DEPTH COUNT IMAGE-OPTIONS     says how long COUNT requests took, as `qemu-img bench` does
+ *
+ * Children that never sleep leave all requests to the first of the DEPTH coroutines. Linked like qemu-img, from the objects
+ * of a QEMU that was built here (scripts/bench-quorum.sh).
+ */
+#include "qemu/osdep.h"
+
+#include "block/block_int.h"
+#include "qapi/error.h"
+#include "qemu/config-file.h"
+#include "qemu/coroutine.h"
+#include "qemu/cutils.h"
+#include "qemu/main-loop.h"
+#include "qemu/memalign.h"
+#include "qemu/module.h"
+#include "qemu/option.h"
+#include "system/block-backend.h"
+
+typedef struct Loop {
+    BlockBackend *blk;
+    bool is_write;
+    int64_t size;
+    int64_t length;
+    int64_t left;
+    int64_t next;
+    int running;
+} Loop;
+
+static QemuOptsList image_options = {
+    .name = "source",
+    .implied_opt_name = "file",
+    .head = QTAILQ_HEAD_INITIALIZER(image_options.head),
+    .desc = { { /* any */ } },
+};
+
+static void coroutine_fn loop_entry(void *opaque)
+{
+    Loop *loop = opaque;
+    void *buffer = blk_blockalign(loop->blk, loop->size);
+
+    memset(buffer, 0x5a, loop->size);
+    while (loop->left > 0) {
+        int64_t offset = loop->next;
+        int ret;
+
+        loop->left--;
+        loop->next = offset + 2 * loop->size <= loop->length ? offset + loop->size : 0;
+        ret = loop->is_write ? blk_co_pwrite(loop->blk, offset, loop->size, buffer, 0)
+                             : blk_co_pread(loop->blk, offset, loop->size, buffer, 0);
+        if (ret < 0) {
+            fprintf(stderr, "request failed: %s\n", strerror(-ret));
+            exit(EXIT_FAILURE);
+        }
+    }
+    qemu_vfree(buffer);
+    loop->running--;
+    aio_wait_kick();
+}
+
+int main(int argc, char **argv)
+{
+    Loop loop = { 0 };
+    QemuOpts *options;
+    int64_t begin;
+    int depth, i;
+
+    if (argc != 6) {
+        fprintf(stderr, "usage: %s read|write SIZE DEPTH COUNT IMAGE-OPTIONS\n", argv[0]);
+        return EXIT_FAILURE;
+    }
+    qemu_init_exec_dir(argv[0]);
+    qemu_init_main_loop(&error_fatal);
+    bdrv_init();
+    qemu_add_opts(&image_options);
+
+    loop.is_write = g_str_equal(argv[1], "write");
+    loop.size = atoll(argv[2]);
+    depth = atoi(argv[3]);
+    loop.left = atoll(argv[4]);
+    options = qemu_opts_parse_noisily(&image_options, argv[5], true);
+    if (!options || loop.size <= 0) {
+        return EXIT_FAILURE;
+    }
+    loop.blk = blk_new_open(NULL, NULL, qemu_opts_to_qdict(options, NULL), loop.is_write ? BDRV_O_RDWR : 0, &error_fatal);
+    blk_set_enable_write_cache(loop.blk, true);
+    loop.length = blk_getlength(loop.blk);
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    printf("Sending %" PRId64 " requests\n", loop.left);
+    begin = g_get_monotonic_time();
+    for (i = 0; i < depth; i++) {
+        loop.running++;
+        qemu_coroutine_enter(qemu_coroutine_create(loop_entry, &loop));
+    }
+    while (loop.running > 0) {
+        main_loop_wait(false);
+    }
+    printf("Run completed in %.6f seconds.\n", (g_get_monotonic_time() - begin) / 1e6);
+    blk_unref(loop.blk);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The quorum part of make bench: bench-quorum.sh FOLDER, called by bench.sh with BENCH_* in the environment.
+#
+# Both drivers run as modules of the same programs, those of make qemu; and the C driver also where it usually is, in the
+# programs. BENCH_QEMU is a folder with programs that are ready, the C driver in its c-drivers/, and BENCH_STOCK one with
+# QEMU's own programs, or empty (default: build/qemu-10.0 and build/qemu-10.0-stock, which are brought up to date first).
+# BENCH_AIO is how files are read and written: threads (default), io_uring or native.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+out=$1
+need_packages gcc libc6-dev python3
+
+# Makes benches/block-loop.c from the objects of the QEMU built in $1, as its qemu-img is made, into the folder $2.
+link_loop() {
+    local commands
+    mapfile -t commands < <(cd "$1" && ninja -t commands qemu-img | python3 -c '
+import json, shlex, sys
+source, target = sys.argv[1:]
+with open("compile_commands.json", encoding="utf-8") as stream:
+    words = next(shlex.split(entry["command"]) for entry in json.load(stream) if entry["file"].endswith("/qemu-img.c"))
+for option in ("-MQ", "-MF"):
+    at = words.index(option)
+    del words[at:at + 2]
+compile = [word for word in words if word != "-MD"]
+compile[compile.index("-o") + 1], compile[compile.index("-c") + 1] = f"{target}.o", source
+link = shlex.split(sys.stdin.read().rstrip().rsplit("\n", 1)[-1])
+link[link.index("-o") + 1] = target
+link = [f"{target}.o" if word.endswith("qemu-img.c.o") else word for word in link]
+print(shlex.join(compile), shlex.join(link), sep="\n")
+' "$QBR_TOP/benches/block-loop.c" "$2/block-loop")
+    ((${#commands[@]} == 2)) || die "$1 has no commands for qemu-img"
+    (cd "$1" && run_logged bench-quorum sh -c "${commands[0]} && ${commands[1]}") || die "block-loop could not be built"
+}
+
+qemu=${BENCH_QEMU:-} stock=${BENCH_STOCK:-}
+if [[ -z $qemu ]]; then
+    stock=$(QEMU=10.0 BUILTIN='' STOCK=1 "$QBR_TOP/scripts/qemu.sh")
+    qemu=$(QEMU=10.0 BUILTIN='' STOCK='' "$QBR_TOP/scripts/qemu.sh")
+    "$QBR_TOP/scripts/c-modules.sh" 10.0 > /dev/null
+fi
+# Copies, so that a build meanwhile does not change what is measured.
+programs=$out/programs
+rm -rf "$programs"
+mkdir -p "$programs"/{rust,c,stock}
+cp "$qemu/qemu-img" "$programs/"
+cp "${BENCH_MODULES:-$qemu}/block-quorum.so" "$programs/rust/"
+cp "$qemu/c-drivers/block-quorum.so" "$programs/c/"
+link_loop "$qemu" "$programs"
+if [[ -n $stock ]]; then
+    cp "$stock/qemu-img" "$programs/stock/"
+    link_loop "$stock" "$programs/stock"
+fi
+
+gcc -O2 -Wall -Wextra -Werror -o "$out/bare-quorum" "$QBR_TOP/benches/bare-quorum.c" ||
+    die "the bare loop could not be built"
+
+# Files in memory: what is measured is the driver, not a disk.
+files=$out/files
+clean_up() {
+    ! mountpoint -q "$files" || umount "$files"
+    [[ ! -d $files ]] || rmdir "$files"
+}
+clean_up
+at_exit clean_up
+mkdir "$files"
+mount -t tmpfs -o mode=700,size=512m private-files "$files" || die "no tmpfs could be mounted on $files"
+
+step "measuring quorum: ${BENCH_ROUNDS:-5} rounds (a full one takes about a minute and a half)"
+PYTHONDONTWRITEBYTECODE=1 QBR_BENCH_BARE=$out/bare-quorum QBR_BENCH_FILES=$files QBR_BENCH_AIO=${BENCH_AIO:-} \
+    QBR_BENCH_QEMU=$programs QBR_BENCH_STOCK=${stock:+$programs/stock} QBR_BENCH_MODULES=$programs/rust \
+    QBR_BENCH_C_MODULES=$programs/c \
+    QBR_BENCH_REVISION="$(git -C "$QBR_TOP" describe --always --dirty 2> /dev/null || true)" \
+    python3 "$QBR_TOP/benches/run.py" quorum --out "$out" --rounds "${BENCH_ROUNDS:-5}" \
+    --seconds "${BENCH_SECONDS:-0.3}" --only "${BENCH_ONLY:-}"

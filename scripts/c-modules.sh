@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Build QEMU's own, original C drivers as modules for a QEMU that has ours, so that the same programs run with either.
+#
+# Usage: c-modules.sh VERSION        (7.2, 10.0 or 10.2, after QEMU=VERSION scripts/qemu.sh)
+# Leaves build/qemu-VERSION/c-drivers/block-DRIVER.so and prints that folder; QEMU_MODULE_DIR=FOLDER chooses them.
+# Only for the drivers whose C form needs nothing but QEMU: the others have a stock build (STOCK=1 scripts/qemu.sh) to be compared with.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+DRIVERS=(quorum replication)
+PROGRAMS=(qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64)
+
+(($# == 1)) || die "usage: c-modules.sh VERSION"
+folder=$QBR_BUILD/qemu-$1
+tree=$QBR_BUILD/integrated/qemu-$1
+stamp=$folder/libmodule-common.a.p/module-common.c.o
+originals=$tree/.qemu-block-rs/original/block
+[[ -f $folder/compile_commands.json ]] || die "$folder is not there; QEMU=$1 scripts/qemu.sh makes it"
+[[ -f $stamp ]] || die "$folder was built without modules"
+take_lock "qemu-$1"
+mkdir -p "$folder/c-drivers"
+
+# The command that compiles the adapter in the place of the driver $1, for another source $2 and object $3.
+compile_command() {
+    python3 - "$folder/compile_commands.json" "$tree/block/$1.c" "$2" "$3" << 'END'
+import json, os, shlex, sys
+commands, wanted, source, target = sys.argv[1:]
+with open(commands, encoding="utf-8") as stream:
+    entries = json.load(stream)
+for entry in entries:
+    if os.path.normpath(os.path.join(entry["directory"], entry["file"])) == os.path.normpath(wanted):
+        words = shlex.split(entry["command"])
+        words[words.index("-o") + 1] = target
+        words[words.index("-c") + 1] = source
+        for drop in ("-MQ", "-MF"):
+            at = words.index(drop)
+            del words[at:at + 2]
+        words.remove("-MD")
+        print(entry["directory"])
+        print("\n".join(words))
+        break
+else:
+    sys.exit(f"{commands} has no command for {wanted}")
+END
+}
+
+# Every function that the module needs must be in each program: QEMU takes along only what some object asks for.
+check_symbols() {
+    local module=$1 program missing libraries
+    for program in "${PROGRAMS[@]}"; do
+        [[ -x $folder/$program ]] || continue
+        mapfile -t libraries < <(ldd "$folder/$program" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p')
+        missing=$(comm -23 <(nm -D --undefined-only "$module" | awk '$1 == "U" { sub(/@.*/, "", $2); print $2 }' | sort -u) \
+            <(nm -D --defined-only "$folder/$program" "${libraries[@]}" | awk 'NF { sub(/@.*/, "", $NF); print $NF }' | sort -u))
+        [[ -z $missing ]] || die "$program lacks what the C form of $(basename "$module") needs: ${missing//$'\n'/ }"
+    done
+}
+
+for driver in "${DRIVERS[@]}"; do
+    module=$folder/c-drivers/block-$driver.so
+    original=$originals/$driver.c
+    # Not ours yet in this tree, or built into the programs.
+    [[ -f $original && -f $folder/block-$driver.so ]] || continue
+    if [[ ! -f $module || $original -nt $module || $stamp -nt $module || $folder/config-host.h -nt $module ]]; then
+        step "building QEMU's own C driver $driver as a module for ${folder#"$QBR_TOP/"}"
+        mapfile -t words < <(compile_command "$driver" "$original" "$module.o")
+        ((${#words[@]} > 2)) || die "there is no compile command for $driver"
+        (cd "${words[0]}" && run_logged "c-modules-$1" "${words[@]:1}") || die "$original could not be compiled"
+        run_logged "c-modules-$1" gcc -shared -fPIC -o "$module.new" "$module.o" "$stamp" \
+            -Wl,--allow-shlib-undefined -Wl,-z,relro -Wl,-z,now ||
+            die "$module could not be linked"
+        check_symbols "$module.new"
+        mv "$module.new" "$module"
+        rm -f "$module.o"
+    fi
+done
+echo "$folder/c-drivers"
