@@ -108,7 +108,7 @@ impl Quorum {
             None => None,
         };
         let children = self.list();
-        let mut lanes = self.pool.take(rq, children.len(), 0).await?;
+        let mut lanes = self.pool.take_bare(children.len())?;
         lanes.run(rq, children, Op::WriteZeroes(quick), range, |_| true).await?;
         let unable: Vec<bool> =
             (0..children.len()).map(|lane| lanes.result(lane) == Err(Errno::ENOTSUP)).collect();
@@ -129,7 +129,7 @@ impl Quorum {
     pub async fn flush(&self, rq: &Request, bs: Bs) -> Result<(), Error> {
         let report = Report { bs, op: QuorumOp::Flush, sectors: Sectors { first: 0, count: 0 } };
         let children = self.list();
-        let mut lanes = self.pool.take(rq, children.len(), 0).await?;
+        let mut lanes = self.pool.take_bare(children.len())?;
         lanes.run(rq, children, Op::Flush, ByteRange::EMPTY, |_| true).await?;
         // DIVERGES: a flush that fails sends QUORUM_FAILURE too; in the C driver it does not.
         self.judge(&lanes, children, &report)
@@ -143,7 +143,7 @@ impl Quorum {
             None => None,
         };
         let children = self.list();
-        let mut lanes = self.pool.take(rq, children.len(), 0).await?;
+        let mut lanes = self.pool.take_bare(children.len())?;
         lanes.run(rq, children, op, range, |_| true).await?;
         self.judge(&lanes, children, &report)
     }

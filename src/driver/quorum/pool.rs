@@ -67,26 +67,49 @@ impl Pool {
         Self(Arc::new(Shared { state: Mutex::new(State::default()), closing: Condvar::new() }))
     }
 
-    /// `count` lanes with at least `bytes` bytes of memory each; waits for other requests if those use too much.
+    /// `count` lanes without memory of their own.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn take_bare(&self, count: usize) -> Result<Loan<'_>, Errno> {
+        self.loan(count, 0, 0, self.0.pop(0, count))
+    }
+
+    /// `count` lanes with at least `bytes` bytes of memory each; `None` if other requests use too much, and the caller has to use
+    /// [`Pool::take_in_turn`]. They are two, as a request that needn't wait is quicker without a future.
     ///
     /// # Errors
     /// `ENOMEM`, and `EINVAL` for more than 2 GiB.
-    pub(super) async fn take(&self, rq: &Request, count: usize, bytes: usize) -> Result<Loan<'_>, Errno> {
+    pub(super) fn take(&self, count: usize, bytes: usize) -> Result<Option<Loan<'_>>, Errno> {
         let class = class_of(bytes)?;
-        let capacity = capacity_of(class);
-        let need = count.saturating_mul(capacity);
-        let limit = count.saturating_mul(LIMIT_PER_CHILD);
-        // From the admission on the loan gives back what was admitted.
-        let lanes = match self.0.try_take(class, count, need, limit) {
-            Some(lanes) => lanes,
-            None => {
-                self.wait_for(rq, need).await?;
-                self.0.pop(class, count)
-            }
-        };
+        let need = count.saturating_mul(capacity_of(class));
+        match self.0.try_take(class, count, need, count.saturating_mul(LIMIT_PER_CHILD)) {
+            Some(lanes) => self.loan(count, class, need, lanes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Pool::take`], but waits until it is this request's turn.
+    ///
+    /// # Errors
+    /// `ENOMEM`, and `EINVAL` for more than 2 GiB.
+    pub(super) async fn take_in_turn(
+        &self,
+        rq: &Request,
+        count: usize,
+        bytes: usize,
+    ) -> Result<Loan<'_>, Errno> {
+        let class = class_of(bytes)?;
+        let need = count.saturating_mul(capacity_of(class));
+        self.wait_for(rq, need).await?;
+        self.loan(count, class, need, self.0.pop(class, count))
+    }
+
+    /// Lends lanes, new ones if there are none. What was admitted is given back with the loan, also if it fails.
+    fn loan(&self, count: usize, class: usize, need: usize, lanes: Option<Lanes>) -> Result<Loan<'_>, Errno> {
         let mut loan = Loan { pool: self, class, need, lanes };
         if loan.lanes.is_none() {
-            loan.lanes = Some(Lanes::new(count, capacity)?);
+            loan.lanes = Some(Lanes::new(count, capacity_of(class))?);
         }
         Ok(loan)
     }
@@ -334,6 +357,13 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
+    async fn take<'a>(pool: &'a Pool, rq: &Request, count: usize, bytes: usize) -> Loan<'a> {
+        match pool.take(count, bytes).unwrap() {
+            Some(loan) => loan,
+            None => pool.take_in_turn(rq, count, bytes).await.unwrap(),
+        }
+    }
+
     fn kept(pool: &Pool) -> usize {
         pool.0.lock().kept
     }
@@ -352,7 +382,7 @@ mod tests {
     fn take_again_gets_the_same_memory() {
         let pool = Pool::new();
         let address = |pool: &Pool| {
-            block_on(async |rq| pool.take(rq, 3, 5000).await.unwrap().bytes(0, 1).as_ptr().addr()).unwrap()
+            block_on(async |rq| take(pool, rq, 3, 5000).await.bytes(0, 1).as_ptr().addr()).unwrap()
         };
         assert_eq!(address(&pool), address(&pool));
         assert_eq!(kept(&pool), 3 * 8192);
@@ -361,7 +391,7 @@ mod tests {
     #[test]
     fn take_for_another_number_of_children_than_before_gets_as_many_lanes() {
         let pool = Pool::new();
-        let count = |want| block_on(async |rq| pool.take(rq, want, 4096).await.unwrap().count()).unwrap();
+        let count = |want| block_on(async |rq| take(&pool, rq, want, 4096).await.count()).unwrap();
         assert_eq!((count(2), count(3), count(2)), (2, 3, 2));
     }
 
@@ -371,10 +401,10 @@ mod tests {
         let (send, receive) = mpsc::channel();
         thread::scope(|scope| {
             block_on(async |rq| {
-                let first = pool.take(rq, 1, LIMIT_PER_CHILD).await.unwrap();
+                let first = take(&pool, rq, 1, LIMIT_PER_CHILD).await;
                 let waiter = scope.spawn(|| {
                     block_on(async |rq| {
-                        let _second = pool.take(rq, 1, 4096).await.unwrap();
+                        let _second = take(&pool, rq, 1, 4096).await;
                         send.send(()).unwrap();
                     })
                 });
@@ -395,7 +425,7 @@ mod tests {
     fn take_of_more_than_the_limit_is_granted_alone() {
         let pool = Pool::new();
         let footprint =
-            block_on(async |rq| pool.take(rq, 2, LIMIT_PER_CHILD * 2).await.unwrap().footprint()).unwrap();
+            block_on(async |rq| take(&pool, rq, 2, LIMIT_PER_CHILD * 2).await.footprint()).unwrap();
         assert_eq!(footprint, LIMIT_PER_CHILD * 4);
     }
 
@@ -403,8 +433,8 @@ mod tests {
     fn take_without_memory_never_waits() {
         let pool = Pool::new();
         block_on(async |rq| {
-            let _all = pool.take(rq, 1, LIMIT_PER_CHILD).await.unwrap();
-            assert_eq!(pool.take(rq, 1, 0).await.unwrap().footprint(), 0);
+            let _all = take(&pool, rq, 1, LIMIT_PER_CHILD).await;
+            assert_eq!(pool.take_bare(1).unwrap().footprint(), 0);
         })
         .unwrap();
     }
@@ -413,9 +443,9 @@ mod tests {
     fn take_of_another_size_gives_up_what_is_kept_beyond_the_limit() {
         let pool = Pool::new();
         block_on(async |rq| {
-            drop(pool.take(rq, 1, LIMIT_PER_CHILD).await.unwrap());
+            drop(take(&pool, rq, 1, LIMIT_PER_CHILD).await);
             assert_eq!(kept(&pool), LIMIT_PER_CHILD);
-            let _other = pool.take(rq, 1, MIB).await.unwrap();
+            let _other = take(&pool, rq, 1, MIB).await;
             assert_eq!(kept(&pool), 0);
         })
         .unwrap();
@@ -425,10 +455,10 @@ mod tests {
     fn take_idle_takes_what_nobody_has_used_since_the_last_time() {
         let pool = Pool::new();
         block_on(async |rq| {
-            let both = (pool.take(rq, 1, MIB).await.unwrap(), pool.take(rq, 1, MIB).await.unwrap());
+            let both = (take(&pool, rq, 1, MIB).await, take(&pool, rq, 1, MIB).await);
             drop(both);
             assert_eq!(pool.0.lock().take_idle().len(), 0);
-            drop(pool.take(rq, 1, MIB).await.unwrap());
+            drop(take(&pool, rq, 1, MIB).await);
             // One of the two was used; the other one was not.
             assert_eq!(pool.0.lock().take_idle().len(), 1);
             assert_eq!(kept(&pool), MIB);
@@ -441,7 +471,7 @@ mod tests {
     #[test]
     fn drop_of_the_pool_ends_its_thread() {
         let pool = Pool::new();
-        block_on(async |rq| drop(pool.take(rq, 1, MIB).await.unwrap())).unwrap();
+        block_on(async |rq| drop(take(&pool, rq, 1, MIB).await)).unwrap();
         let shared = Arc::downgrade(&pool.0);
         drop(pool);
         while shared.strong_count() > 0 {

@@ -49,7 +49,10 @@ impl Quorum {
     ) -> Result<(), Error> {
         let reading = self.repairs.as_ref().map(|repairs| repairs.begin_read(range));
         let children = self.list();
-        let mut lanes = self.pool.take(rq, children.len(), range.len()).await?;
+        let mut lanes = match self.pool.take(children.len(), range.len())? {
+            Some(lanes) => lanes,
+            None => self.pool.take_in_turn(rq, children.len(), range.len()).await?,
+        };
         lanes.run(rq, children, Op::Read, range, |_| true).await?;
         self.judge(&lanes, children, report)?;
         if self.options.blkverify {
