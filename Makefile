@@ -20,7 +20,7 @@ help:
 	@echo 'make servers       start private servers under build/; use it as: eval "$$(make -s servers)"'
 	@echo 'make servers-stop  stop them'
 	@echo 'make check-matrix  the QEMU-level tests for every supported QEMU and distribution, as a table'
-	@echo 'make bench         compare with the C drivers and the bare library, into build/bench/'
+	@echo 'make bench         compare with the C drivers and the bare library, into build/bench/DRIVER/; BENCH_DRIVER=quorum: that one only'
 	@echo 'make deb           Debian packages: not yet'
 	@echo 'make help          this table'
 	@echo

@@ -16,7 +16,7 @@ LANES=(debian12 debian13 sources qemu rust)
 CELLS=(debian12 debian13 qemu-10.0)
 # What the setup scripts and tests need on this machine, installed in one go as two apt-get would be in each other's way.
 PACKAGES=(gcc g++ libc6-dev make binutils pkg-config libclang-dev libglusterfs-dev ninja-build meson python3 python3-venv
-    libglib2.0-dev zlib1g-dev libaio-dev liburing-dev libzstd-dev libpixman-1-dev libgnutls28-dev flex bison
+    libglib2.0-dev zlib1g-dev libaio-dev liburing-dev libzstd-dev libpixman-1-dev libgnutls28-dev libfdt-dev libslirp-dev flex bison
     debootstrap debian-archive-keyring e2fsprogs iproute2 strace valgrind shellcheck)
 
 elapsed() { printf '%2d:%02d' $((($1) / 60)) $((($1) % 60)); }
@@ -102,7 +102,7 @@ cargo_tests() { cargo_in_build test; }
 
 loom() {
     cd "$QBR_TOP"
-    RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$QBR_BUILD/cargo-loom cargo test --locked --lib --release park
+    RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$QBR_BUILD/cargo-loom cargo test --locked --lib --release
 }
 
 shell_scripts() {
@@ -172,7 +172,9 @@ lane() {
         tests scripts "source-7.2 source-10.0 source-10.2" script_tests
         if wanted qemu-10.0; then
             setup build-qemu-10.0 "archive tree-$HOST_SUITE" prepare qemu-10.0
-            tests qemu-10.0 build-qemu-10.0 cell qemu-10.0 --core --jobs 2
+            tests qemu-10.0 build-qemu-10.0 cell qemu-10.0 --driver gluster --core --jobs 2
+            tests quorum-10.0 build-qemu-10.0 cell qemu-10.0 --driver quorum --jobs 2
+            tests iotests-10.0 build-qemu-10.0 "$QBR_TOP/scripts/iotests.sh" 10.0
         fi
         ;;
     debian12)

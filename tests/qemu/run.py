@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""End-to-end tests of the gluster driver: real QEMU programs, a real Gluster.
+"""End-to-end tests of the drivers: real QEMU programs, a real Gluster.
 
-usage: run.py --cell NAME [--filter WORD]... [--core] [--jobs N] [--keep] [--list]
+usage: run.py --cell NAME [--driver NAME] [--filter WORD]... [--core] [--jobs N] [--keep] [--list]
 
 Prints `ok - NAME`, `not ok - NAME` (with the reason in lines that begin with `# `) or `skip - NAME # reason` for every
 test; exit status 1 when one failed. Cells: debian12 and debian13 (the distribution's own programs with the drop-in module), qemu-VERSION
-and qemu-VERSION-builtin (programs with our driver in them).
+and qemu-VERSION-builtin (programs with our driver in them). Drivers: gluster, quorum; default: all that the cell can have.
 """
 
 import argparse
@@ -27,10 +27,13 @@ sys.dont_write_bytecode = True
 
 from lib.cell import BUILD, CELLS, Cell, Tree, kill_all  # noqa: E402
 from lib.gluster import Gluster  # noqa: E402
-from lib.harness import TESTS, Context, Failure, Skip  # noqa: E402
+from lib.harness import TESTS, Context, Failure, Skip, remove_folders  # noqa: E402
 from lib.model import Mismatch  # noqa: E402
 
-TOPICS = ("loading", "images", "options", "translators", "uri", "io", "nbd_model", "reopen", "interop", "close", "failures")
+TOPICS = ("loading", "images", "options", "translators", "uri", "io", "nbd_model", "reopen", "interop", "close", "failures",
+          "quorum_loading", "quorum_options", "quorum_children", "quorum_io", "quorum_resize", "quorum_discard",
+          "quorum_backends", "quorum_guest", "quorum_memory", "quorum_table")
+DRIVERS = ("gluster", "quorum")
 VOLUMES = (("plain", "plain"), ("replica3", "replica3"), ("shard", "shard"))
 PRINTING = threading.Lock()
 
@@ -50,6 +53,7 @@ def run_one(function, cell, gluster, number):
         reason = "".join(f"{os.path.basename(frame.filename)}:{frame.lineno}: {frame.line}\n" for frame in at) + str(error)
     except Exception:  # Anything else is a failure of the test, and the others still run.
         reason = traceback.format_exc()
+    remove_folders(context.folders)
     seconds = time.monotonic() - begin
     name = f"{cell.name} {function.title}"
     with PRINTING:
@@ -72,6 +76,7 @@ def run_one(function, cell, gluster, number):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--cell", required=True, choices=CELLS)
+    parser.add_argument("--driver", choices=DRIVERS)
     parser.add_argument("--filter", action="append", default=[])
     parser.add_argument("--core", action="store_true")
     parser.add_argument("--jobs", type=int, default=4)
@@ -82,16 +87,19 @@ def main():
     for topic in TOPICS:
         if os.path.exists(os.path.join(HERE, f"test_{topic}.py")):
             importlib.import_module(f"test_{topic}")
+    cell = Cell(args.cell)
+    drivers = [name for name in DRIVERS if args.driver in (None, name) and (name != "quorum" or cell.has_quorum())]
     tests = [(number, function) for number, function in enumerate(TESTS)
-             if (not args.core or function.core) and all(word in function.title for word in args.filter)]
+             if function.driver in drivers and (not args.core or function.core) and all(word in function.title for word in args.filter)]
     if args.list:
         print("\n".join(function.title for _, function in tests))
         return 0
-    cell = Cell(args.cell)
-    if cell.missing():
-        print(f"not ok - {cell.name} is ready\n# {cell.missing()}")
+    missing = cell.missing(drivers if os.environ.get("QBR_QUORUM_OURS") != "c" else ())
+    if missing:
+        print(f"not ok - {cell.name} is ready\n# {missing}")
         return 1
 
+    needs_gluster = any(function.needs_gluster for _, function in tests)
     gluster = Gluster(f"check-{cell.name.replace('.', '_')}", cell.gluster_suite())
     status = 1
 
@@ -104,9 +112,10 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     try:
-        gluster.start()
-        for name, kind in VOLUMES:
-            gluster.volume(name, kind)
+        if needs_gluster:
+            gluster.start()
+            for name, kind in VOLUMES:
+                gluster.volume(name, kind)
         with ThreadPoolExecutor(args.jobs) as pool:
             together = [pool.submit(run_one, function, cell, gluster, number)
                         for number, function in tests if not function.alone]
@@ -122,7 +131,8 @@ def main():
     finally:
         kill_all()
         Tree.close_all()
-        if not args.keep:
+        remove_folders()
+        if needs_gluster and not args.keep:
             gluster.destroy()
     return status
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The QEMU programs under test: one cell is one set of binaries together with our driver, or with the C driver."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -91,11 +92,11 @@ class Tree:
 
 
 class Cell:
-    """Runs the programs of one cell; stock() is the same with the C driver."""
+    """Runs the programs of one cell; stock() and with_c_drivers() have the C driver."""
 
-    def __init__(self, name, is_stock=False):
+    def __init__(self, name, is_stock=False, is_c=False):
         suite, version, folder = CELLS[name]
-        self.name, self.version, self.is_stock = name, version, is_stock
+        self.name, self.version, self.is_stock, self.is_c, self.prefix = name, version, is_stock, is_c, ()
         self.folder = os.path.join(BUILD, folder)
         self.suite = suite
         if is_stock and suite is None:
@@ -106,21 +107,39 @@ class Cell:
     def stock(self):
         return Cell(self.name, is_stock=True)
 
+    def with_c_drivers(self):
+        """The very same programs with QEMU's own drivers as modules (scripts/c-modules.sh). Programs that have our drivers in
+        them have no place for modules: then those of the build with modules of the same version."""
+        return Cell(self.name.removesuffix("-builtin"), is_c=True)
+
+    def behind(self, *words):
+        """The same cell, whose programs are started by these words."""
+        cell = copy.copy(self)
+        cell.prefix = words
+        return cell
+
+    def c_modules(self):
+        return os.path.join(self.folder, "c-drivers")
+
+    def has_quorum(self):
+        """Whether quorum is ours here: the distribution's programs have their own in them."""
+        return self.suite is None
+
     def is_builtin(self):
         return self.name.endswith("-builtin")
 
     def gluster_suite(self):
         return self.suite or host_suite()
 
-    def module(self):
+    def module(self, driver="gluster"):
         """The file that the programs must have loaded, or None when the driver is in the programs."""
         if self.is_builtin():
             return None
-        return os.path.join(self.folder, "block-gluster.so")
+        return os.path.join(self.c_modules() if self.is_c else self.folder, f"block-{driver}.so")
 
-    def missing(self):
-        """Why this cell can't run, or None."""
-        wanted = [] if self.is_builtin() else [self.module()]
+    def missing(self, drivers=("gluster",)):
+        """Why this cell can't run the tests of these drivers, or None."""
+        wanted = [] if self.is_builtin() else [self.module(driver) for driver in drivers]
         if CELLS[self.name][0] is None:
             wanted.append(os.path.join(self.folder, "qemu-img"))
         for path in wanted:
@@ -140,8 +159,10 @@ class Cell:
                 variables["QEMU_MODULE_DIR"] = self.folder
             return Tree.get(self.suite).argv(cwd, variables, [program, *args])
         path = os.path.join(self.folder, program)
+        if self.is_c:
+            variables["QEMU_MODULE_DIR"] = self.c_modules()
         words = [f"{name}={value}" for name, value in variables.items()]
-        return ["/usr/bin/env", "-C", cwd, "LC_ALL=C", *words, path if os.path.exists(path) else program, *args]
+        return ["/usr/bin/env", "-C", cwd, "LC_ALL=C", *words, *self.prefix, path if os.path.exists(path) else program, *args]
 
     def start(self, program, *args, cwd=None, variables=None, **popen):
         return spawn(self.argv(program, args, cwd, variables), **popen)

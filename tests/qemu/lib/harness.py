@@ -3,9 +3,12 @@
 
 import contextlib
 import os
+import shutil
+import tempfile
 import time
 
 TESTS = []
+_folders = []
 
 
 class Failure(Exception):
@@ -16,14 +19,21 @@ class Skip(Exception):
     """The test can't run here, and says why."""
 
 
-def test(core=False, alone=False):
+def driver_of(topic):
+    """The driver that a topic tests: quorum_NAME is of quorum, every other one of gluster."""
+    return "quorum" if topic.startswith("quorum") else "gluster"
+
+
+def test(core=False, alone=False, needs_gluster=None):
     """Register a test. `core`: part of the smaller selection; `alone`: nothing else may run at the same time, as it measures
-    or as it changes volumes: then the library also has something to say to clients of other volumes."""
+    or as it changes volumes: then the library also has something to say to clients of other volumes; `needs_gluster`: it
+    uses the Gluster; default: if it is a test of that driver."""
 
     def register(function):
         topic = function.__module__.removeprefix("test_")
         function.title = f"{topic}: {function.__name__.replace('_', ' ')}"
-        function.topic, function.core, function.alone = topic, core, alone
+        function.topic, function.core, function.alone, function.driver = topic, core, alone, driver_of(topic)
+        function.needs_gluster = function.driver == "gluster" if needs_gluster is None else needs_gluster
         TESTS.append(function)
         return function
 
@@ -37,6 +47,8 @@ def cases(topic, rows):
             function(t, *arguments)
 
         run.title, run.topic, run.core, run.alone = f"{topic}: {title}", topic, False, False
+        run.driver = driver_of(topic)
+        run.needs_gluster = run.driver == "gluster"
         TESTS.append(run)
 
 
@@ -57,6 +69,26 @@ def wait_for(condition, seconds, what):
         time.sleep(0.02)
 
 
+def memory_folder(t):
+    """A folder in memory where there is room, for files whose speed matters; the runner removes it after the test."""
+    shared = "/dev/shm"
+    try:
+        room = os.statvfs(shared)
+        base = shared if room.f_bavail * room.f_frsize > 1 << 30 else t.work
+    except OSError:
+        base = t.work
+    folder = tempfile.mkdtemp(prefix=f"qbr-{t.id}-", dir=base)
+    t.folders.append(folder)
+    _folders.append(folder)
+    return folder
+
+
+def remove_folders(folders=None):
+    """Remove these folders in memory, or all that are left."""
+    for folder in list(_folders if folders is None else folders):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def read_only(t, volume, url):
     """Within it, `volume` takes no writes; `url` is an image there."""
@@ -74,8 +106,9 @@ class Context:
 
     def __init__(self, cell, gluster, work, name):
         self.cell, self.stock, self.gluster, self.work = cell, cell.stock(), gluster, work
+        self.c_drivers = cell.with_c_drivers()
         self.id = name
-        self.notes = []
+        self.notes, self.folders = [], []
 
     def note(self, text):
         """A line of the test's output, for figures."""

@@ -5,8 +5,9 @@ import struct
 
 from .qmp import connect_unix
 
-READ, WRITE, DISCONNECT, FLUSH, TRIM, ZEROES = 0, 1, 2, 3, 4, 6
-FUA, NO_HOLE = 1, 2
+READ, WRITE, DISCONNECT, FLUSH, TRIM, ZEROES, STATUS = 0, 1, 2, 3, 4, 6, 7
+FUA, NO_HOLE, REQ_ONE, FAST_ZERO = 1, 2, 8, 16
+HOLE, ZERO = 1, 2
 
 
 class NbdError(Exception):
@@ -29,7 +30,9 @@ class Client:
             raise RuntimeError("not an NBD server")
         flags, = struct.unpack(">H", self._take(2))
         self._socket.sendall(struct.pack(">I", flags & 3))
-        text = export.encode()
+        self._negotiate(export.encode(), flags)
+
+    def _negotiate(self, text, flags):
         self._socket.sendall(b"IHAVEOPT" + struct.pack(">II", 1, len(text)) + text)
         self.size, self.flags = struct.unpack(">QH", self._take(10))
         if not flags & 2:
@@ -95,3 +98,44 @@ class Client:
 
     def read_all(self, piece=1 << 20):
         return b"".join(self.read(at, min(piece, self.size - at)) for at in range(0, self.size, piece))
+
+
+class StatusClient(Client):
+    """A connection for block status alone; reads would make the server ask for the status too."""
+
+    def _option(self, number, data=b""):
+        self._socket.sendall(b"IHAVEOPT" + struct.pack(">II", number, len(data)) + data)
+        replies = []
+        while True:
+            magic, _, kind, length = struct.unpack(">QIII", self._take(20))
+            data = self._take(length)
+            if magic != 0x3E889045565A9 or kind & 0x80000000:
+                raise RuntimeError(f"option {number} is refused: {kind:#x} {data!r}")
+            if kind == 1:
+                return replies
+            replies.append(data)
+
+    def _negotiate(self, text, flags):
+        name, query = struct.pack(">I", len(text)) + text, b"base:allocation"
+        self._option(8)
+        self._option(10, name + struct.pack(">II", 1, len(query)) + query)
+        self._option(7, name + struct.pack(">H", 0))
+
+    def status(self, offset, length, flags=0):
+        """The extents from `offset` on, as (length, HOLE and ZERO bits)."""
+        self.submit(STATUS, offset, length, flags=flags)
+        extents, error = [], 0
+        while True:
+            magic, done, kind, _, length = struct.unpack(">IHHQI", self._take(20))
+            data = self._take(length)
+            if magic != 0x668E33EF:
+                raise RuntimeError("a malformed NBD reply")
+            if kind == 5:
+                extents += list(struct.iter_unpack(">II", data[4:]))
+            elif kind & 0x8000:
+                error, = struct.unpack_from(">I", data)
+            if done & 1:
+                break
+        if error:
+            raise NbdError(error)
+        return extents

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""qemu-storage-daemon and its monitor."""
+"""qemu-storage-daemon, an emulator without a machine, and their monitors."""
 
 import json
 import os
@@ -36,6 +36,7 @@ class Daemon:
     """A qemu-storage-daemon with a monitor; use as a context, which kills what is left of it."""
 
     _count = 0
+    program = "qemu-storage-daemon"
 
     def __init__(self, cell, work, *args, variables=None):
         for attempt in (1, 2, 3):
@@ -43,11 +44,23 @@ class Daemon:
             try:
                 # QEMU 7.2 now and then misses the first command of a monitor, before there is any node.
                 self.command("qmp_capabilities", timeout=10)
+                self._settle()
                 return
             except TimeoutError:
                 self.kill()
                 if attempt == 3:
                     raise
+
+    def _settle(self):
+        """A monitor to which somebody connects while it starts may greet twice, and forget that it was talked to before."""
+        try:
+            self.command("query-jobs")
+        except QmpError:
+            self.command("qmp_capabilities")
+
+    def _words(self, name):
+        """Arguments that make the monitor on the socket `name`."""
+        return "--chardev", f"socket,id=m,path={name},server=on,wait=off", "--monitor", "chardev=m"
 
     def _start(self, cell, work, args, variables):
         Daemon._count += 1
@@ -55,15 +68,14 @@ class Daemon:
         name = f"qmp{self.tag}"
         self.errors = os.path.join(work, f"qsd{self.tag}.err")
         with open(self.errors, "wb") as errors:
-            self.process = cell.start(
-                "qemu-storage-daemon", "--chardev", f"socket,id=m,path={name},server=on,wait=off", "--monitor", "chardev=m",
-                *args, cwd=work, variables=variables, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+            self.process = cell.start(self.program, *self._words(name), *args, cwd=work, variables=variables,
+                                      stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
         self.pid = self.process.pid
         try:
             self._socket = connect_unix(work, name)
         except OSError as error:
             self.kill()
-            raise RuntimeError(f"qemu-storage-daemon did not start: {self.output()}") from error
+            raise RuntimeError(f"{self.program} did not start: {self.output()}") from error
         self._buffer = b""
         self._socket.settimeout(90)
         self.events = []
@@ -97,7 +109,8 @@ class Daemon:
                 raise QmpError(message["error"]["desc"])
             if "return" in message:
                 return message["return"]
-            self.events.append(message)
+            if "event" in message:
+                self.events.append(message)
 
     def add(self, node):
         return self.raw("blockdev-add", node)
@@ -114,6 +127,34 @@ class Daemon:
             self.events.append("nbd")
         self.raw("block-export-add", {"type": "nbd", "id": path, "node-name": node, "name": name, "writable": writable})
         return f"nbd{self.tag}"
+
+    def take_events(self, *names):
+        """The events of these names so far, as (name, data); they are forgotten here."""
+        self.command("query-jobs")
+        taken, left = [], []
+        for event in self.events:
+            (taken if isinstance(event, dict) and event["event"] in names else left).append(event)
+        self.events = left
+        return [(event["event"], event["data"]) for event in taken]
+
+    def wait_event(self, name):
+        """The data of the next event of this name, which may have come already; it is forgotten here."""
+        while True:
+            for at, event in enumerate(self.events):
+                if isinstance(event, dict) and event["event"] == name:
+                    del self.events[at]
+                    return event["data"]
+            message = self._receive()
+            if "event" not in message:
+                raise QmpError(f"an answer that nobody waits for: {message}")
+            self.events.append(message)
+
+    def unexport(self, node="g"):
+        """Take back an export, whoever uses it."""
+        name = f"nbd{self.tag}-{node}"
+        self.raw("block-export-del", {"id": name, "mode": "hard"})
+        while self.wait_event("BLOCK_EXPORT_DELETED")["id"] != name:
+            pass
 
     def job(self, name, arguments, timeout=60):
         """Run a job to its end; the error text, or None."""
@@ -179,7 +220,45 @@ class Daemon:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def memory(self, name):
+        """A line of /proc/PID/status, in KiB."""
+        with open(f"/proc/{self.pid}/status", encoding="utf-8") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith(f"{name}:"))
+
     def resident(self):
         """Resident memory in KiB."""
-        with open(f"/proc/{self.pid}/status", encoding="utf-8") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+        return self.memory("VmRSS")
+
+
+class Machine(Daemon):
+    """qemu-system-x86_64 without a machine, whose clock only goes on when it is told to.
+
+    QEMU sends no more than one event of a kind per second, and here a second passes between any two requests.
+    """
+
+    program = "qemu-system-x86_64"
+
+    def _words(self, name):
+        return ("-M", "none", "-nodefaults", "-display", "none", "-accel", "qtest", "-qtest", f"unix:{name}-clock,server=on,wait=off",
+                "-qtest-log", "none", "-chardev", f"socket,id=m,path={name},server=on,wait=off", "-mon", "chardev=m,mode=control")
+
+    def _start(self, cell, work, args, variables):
+        super()._start(cell, work, args, variables)
+        self._clock = connect_unix(work, f"qmp{self.tag}-clock")
+        self._clock.settimeout(90)
+
+    def seconds_pass(self, seconds=5):
+        """Let the clock run, so that whatever event was held back is sent and none of the next ones is."""
+        self._clock.sendall(b"clock_step %d\n" % (seconds * 1000000000))
+        answer = b""
+        while not answer.endswith(b"\n"):
+            data = self._clock.recv(4096)
+            if not data:
+                raise QmpError(f"the clock is gone: {self.output()}")
+            answer += data
+
+    def io(self, node, command):
+        """A command of qemu-io on a node; what it prints."""
+        before = len(self.output())
+        said = self.command("human-monitor-command", command_line=f'qemu-io {node} "{command}"')
+        return self.output()[before:] + said
