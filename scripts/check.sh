@@ -166,16 +166,17 @@ lane() {
         setup source-10.2 packages sources 10.2
         ;;
     qemu)
+        # What takes longest comes first.
+        if wanted qemu-10.0; then
+            setup build-qemu-10.0 "archive source-10.0" prepare qemu-10.0
+            tests qemu-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver gluster --core --jobs 2
+            tests quorum-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver quorum --jobs 2
+            tests iotests-10.0 build-qemu-10.0 "$QBR_TOP/scripts/iotests.sh" 10.0
+        fi
         tests adapters-7.2 source-7.2 adapters 7.2
         tests adapters-10.0 source-10.0 adapters 10.0
         tests adapters-10.2 source-10.2 adapters 10.2
         tests scripts "source-7.2 source-10.0 source-10.2" script_tests
-        if wanted qemu-10.0; then
-            setup build-qemu-10.0 "archive tree-$HOST_SUITE" prepare qemu-10.0
-            tests qemu-10.0 build-qemu-10.0 cell qemu-10.0 --driver gluster --core --jobs 2
-            tests quorum-10.0 build-qemu-10.0 cell qemu-10.0 --driver quorum --jobs 2
-            tests iotests-10.0 build-qemu-10.0 "$QBR_TOP/scripts/iotests.sh" 10.0
-        fi
         ;;
     debian12)
         setup tree-bookworm packages "$QBR_TOP/scripts/root.sh" create bookworm

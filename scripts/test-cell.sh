@@ -31,15 +31,15 @@ debian12) tree bookworm ;;
 debian13) tree trixie ;;
 qemu-*)
     version=${cell#qemu-}
-    # Servers, and the programs that the results are compared with, come from the tree of this release.
-    suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-    [[ $suite == bookworm ]] || suite=trixie
-    "$QBR_TOP/scripts/root.sh" create "$suite"
     builtin=''
     [[ $version != *-builtin ]] || builtin=1
     # With the emulator, as only there a test decides how time passes; and with QEMU's own drivers beside ours to compare with.
     QEMU=${version%-builtin} BUILTIN=$builtin SYSTEM=1 "$QBR_TOP/scripts/qemu.sh" > /dev/null
     [[ -n $builtin ]] || "$QBR_TOP/scripts/c-modules.sh" "$version" > /dev/null
+    # Servers, and the programs that the results are compared with, come from the tree of this release.
+    suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    [[ $suite == bookworm ]] || suite=trixie
+    "$QBR_TOP/scripts/root.sh" create "$suite"
     ;;
 *) die "there is no cell '$cell': debian12, debian13, qemu-VERSION or qemu-VERSION-builtin" ;;
 esac

@@ -92,7 +92,7 @@ impl Options {
             Some(0) => return Err(OptionsError::NoChildren),
             Some(count) => count,
         };
-        let threshold = value(source, "vote-threshold", "a number", parse_number)?.unwrap_or(0);
+        let threshold = value(source, "vote-threshold", "a number", parse_threshold)?.unwrap_or(0);
         let blkverify = value(source, "blkverify", "'on' or 'off'", parse_bool)?.unwrap_or(false);
         let rewrite_corrupted =
             value(source, "rewrite-corrupted", "'on' or 'off'", parse_bool)?.unwrap_or(false);
@@ -127,6 +127,11 @@ impl Options {
         }
         Ok(Self { threshold, pattern, blkverify, rewrite_corrupted })
     }
+}
+
+/// A threshold; one below zero is as good as none.
+fn parse_threshold(text: &[u8]) -> Option<u64> {
+    parse_number(text).map(|number| if text.starts_with(b"-") { 0 } else { number })
 }
 
 /// Takes an option and parses it; `None` if it was not given.
@@ -179,6 +184,11 @@ mod tests {
     fn parse_without_threshold_is_out_of_range() {
         let error = parse(&[], 3).unwrap_err();
         assert_eq!((error.errno(), error), (Errno::ERANGE, OptionsError::ThresholdTooLow));
+    }
+
+    #[test]
+    fn parse_of_a_threshold_below_zero_is_too_low() {
+        assert_eq!(parse(&[("vote-threshold", "-1")], 3), Err(OptionsError::ThresholdTooLow));
     }
 
     #[test]
