@@ -8,3 +8,5 @@
 pub mod gluster;
 #[cfg(feature = "quorum")]
 pub mod quorum;
+#[cfg(feature = "rbd")]
+pub mod rbd;

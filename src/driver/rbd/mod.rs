@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Images on Ceph, as a client of the RBD format: what can be said without asking the cluster.
+//!
+//! Names, encodings, headers, striping and options; no I/O. The counterpart of `block/rbd.c` in its options and messages only:
+//! the format is written from its description.
+
+pub mod encoding;
