@@ -7,3 +7,4 @@
 //! the format is written from its description.
 
 pub mod encoding;
+pub mod names;
