@@ -7,4 +7,6 @@
 //! the format is written from its description.
 
 pub mod encoding;
+pub mod features;
 pub mod names;
+pub mod refusal;
