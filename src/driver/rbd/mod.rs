@@ -10,3 +10,4 @@ pub mod encoding;
 pub mod features;
 pub mod names;
 pub mod refusal;
+pub mod striping;
