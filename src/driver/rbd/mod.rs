@@ -6,8 +6,14 @@
 //! Names, encodings, headers, striping and options; no I/O. The counterpart of `block/rbd.c` in its options and messages only:
 //! the format is written from its description.
 
+pub mod calls;
 pub mod encoding;
 pub mod features;
 pub mod names;
+pub mod records;
 pub mod refusal;
+pub mod replies;
 pub mod striping;
+
+#[cfg(test)]
+mod hex;

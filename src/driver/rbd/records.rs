@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Structures that replies and arguments are made of. Source: RBD format document, sections 5.5, 18.1 and 19.1.
+
+use super::calls::NO_SNAPSHOT;
+use super::encoding::{DecodeError, Decoder, Encoder, Time};
+
+/// The newest version of [`ChildSpec`] and [`TrashSpec`] that we know; of all others it is 1.
+const CHILD_VERSION: u8 = 2;
+
+/// An image's parent: a snapshot of another image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParentSpec {
+    /// The pool's number.
+    pub pool: i64,
+    /// The namespace, empty for the default one.
+    pub namespace: Vec<u8>,
+    /// The image's id.
+    pub image_id: Vec<u8>,
+    /// The snapshot's number.
+    pub snapshot: u64,
+}
+
+impl ParentSpec {
+    /// Reads one; `None` stands for no parent.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn decode(decoder: &mut Decoder<'_>) -> Result<Option<Self>, DecodeError> {
+        decoder.versioned("ParentImageSpec", 1, |_, d| {
+            let pool = d.i64("pool")?;
+            let namespace = d.text("namespace")?.to_vec();
+            let image_id = d.text("image_id")?.to_vec();
+            let snapshot = d.u64("snap_id")?;
+            Ok((pool >= 0).then_some(Self { pool, namespace, image_id, snapshot }))
+        })
+    }
+
+    /// Writes one.
+    #[must_use]
+    pub fn encode(encoder: Encoder, parent: Option<&Self>) -> Encoder {
+        encoder.versioned(1, 1, |e| match parent {
+            None => e.i64(-1).bytes(b"").bytes(b"").u64(NO_SNAPSHOT),
+            Some(p) => e.i64(p.pool).bytes(&p.namespace).bytes(&p.image_id).u64(p.snapshot),
+        })
+    }
+}
+
+/// A clone of an image's snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildSpec {
+    /// The pool's number.
+    pub pool: i64,
+    /// The image's id.
+    pub image_id: Vec<u8>,
+    /// The namespace, empty for the default one.
+    pub namespace: Vec<u8>,
+}
+
+impl ChildSpec {
+    /// The fewest bytes that one can have.
+    pub const LEAST: usize = 18;
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        decoder.versioned("ChildImageSpec", CHILD_VERSION, |version, d| {
+            let pool = d.i64("pool")?;
+            let image_id = d.text("image_id")?.to_vec();
+            let namespace = if version >= CHILD_VERSION { d.text("namespace")?.to_vec() } else { Vec::new() };
+            Ok(Self { pool, image_id, namespace })
+        })
+    }
+
+    /// Writes one.
+    #[must_use]
+    pub fn encode(&self, encoder: Encoder) -> Encoder {
+        let members = |e: Encoder| e.i64(self.pool).bytes(&self.image_id).bytes(&self.namespace);
+        encoder.versioned(CHILD_VERSION, 1, members)
+    }
+}
+
+/// What a snapshot is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotKind {
+    /// A user made it; only these are shown.
+    User,
+    /// Part of a snapshot of several images.
+    Group {
+        /// The pool of the group.
+        pool: i64,
+        /// The group's id.
+        group_id: Vec<u8>,
+        /// The id of the group's snapshot.
+        snapshot_id: Vec<u8>,
+    },
+    /// A removed one that still has clones.
+    Trash {
+        /// The name that it had.
+        original_name: Vec<u8>,
+        /// What it was for; 0 is a user's.
+        original_type: u32,
+    },
+    /// Made by mirroring.
+    Mirror,
+    /// Something newer than us, with its number.
+    Other(u32),
+}
+
+impl SnapshotKind {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        decoder.versioned("SnapshotNamespace", 1, |_, d| {
+            Ok(match d.u32("type")? {
+                0 => Self::User,
+                1 => Self::Group {
+                    pool: d.i64("pool")?,
+                    group_id: d.text("group_id")?.to_vec(),
+                    snapshot_id: d.text("group_snapshot_id")?.to_vec(),
+                },
+                2 => Self::Trash {
+                    original_name: d.text("original_name")?.to_vec(),
+                    original_type: d.u32("original_type")?,
+                },
+                3 => Self::Mirror,
+                other => Self::Other(other),
+            })
+        })
+    }
+}
+
+/// What there is to know of a snapshot of a format 2 image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// Its number in the data's pool.
+    pub id: u64,
+    /// What it is for.
+    pub kind: SnapshotKind,
+    /// Its name, without a NUL.
+    pub name: Vec<u8>,
+    /// The size of the image then, in bytes.
+    pub size: u64,
+    /// When it was made.
+    pub created: Time,
+    /// How many clones of the second kind it has.
+    pub child_count: u32,
+}
+
+impl SnapshotInfo {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        decoder.versioned("SnapshotInfo", 1, |_, d| {
+            Ok(Self {
+                id: d.u64("id")?,
+                kind: SnapshotKind::decode(d)?,
+                name: d.text("name")?.to_vec(),
+                size: d.u64("image_size")?,
+                created: d.time("timestamp")?,
+                child_count: d.u32("child_count")?,
+            })
+        })
+    }
+}
+
+/// An image in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrashSpec {
+    /// Who put it there: 0 a user, 1 mirroring, 2 a migration, 3 a removal, 4 a user, as a parent.
+    pub source: u8,
+    /// The name that it had.
+    pub name: Vec<u8>,
+    /// When it was put there.
+    pub deleted: Time,
+    /// Until when it must stay.
+    pub deferred: Time,
+    /// 0 stays, 1 is being put there, 2 is being removed, 3 is being taken out.
+    pub state: u8,
+}
+
+impl TrashSpec {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        decoder.versioned("TrashImageSpec", 2, |version, d| {
+            Ok(Self {
+                source: d.u8("source")?,
+                name: d.text("name")?.to_vec(),
+                deleted: d.time("deletion_time")?,
+                deferred: d.time("deferment_end_time")?,
+                state: if version >= 2 { d.u8("state")? } else { 0 },
+            })
+        })
+    }
+}
+
+/// The group that an image belongs to; `None` if it is in none.
+///
+/// # Errors
+/// If it is damaged.
+pub fn decode_group(decoder: &mut Decoder<'_>) -> Result<Option<(i64, Vec<u8>)>, DecodeError> {
+    decoder.versioned("GroupSpec", 1, |_, d| {
+        let (pool, id) = (d.i64("pool")?, d.text("group_id")?.to_vec());
+        Ok((pool >= 0).then_some((pool, id)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hex::hex;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn all<T>(bytes: &[u8], read: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>) -> T {
+        let mut decoder = Decoder::new("test", bytes);
+        let value = read(&mut decoder).unwrap();
+        assert_eq!(decoder.left(), 0);
+        value
+    }
+
+    #[test]
+    fn parent_of_a_real_clone() {
+        let bytes =
+            hex("0101 24000000 0200000000000000 00000000 0c000000 313063386432376261333233 0a00000000000000");
+        let parent = all(&bytes, ParentSpec::decode);
+        let expected =
+            ParentSpec { pool: 2, namespace: Vec::new(), image_id: b"10c8d27ba323".to_vec(), snapshot: 10 };
+        assert_eq!(parent.as_ref(), Some(&expected));
+        assert_eq!(ParentSpec::encode(Encoder::new(), parent.as_ref()).finish(), bytes);
+    }
+
+    #[test]
+    fn parent_in_a_namespace() {
+        let bytes =
+            hex("0101270000000200000000000000030000006e73310c0000003130633864323762613332330a00000000000000");
+        let parent = all(&bytes, ParentSpec::decode);
+        assert_eq!(parent.as_ref().unwrap().namespace, b"ns1");
+        assert_eq!(ParentSpec::encode(Encoder::new(), parent.as_ref()).finish(), bytes);
+    }
+
+    #[test]
+    fn no_parent() {
+        let bytes = hex("0101 18000000 ffffffffffffffff 00000000 00000000 feffffffffffffff");
+        assert_eq!(all(&bytes, ParentSpec::decode), None);
+        assert_eq!(ParentSpec::encode(Encoder::new(), None).finish(), bytes);
+    }
+
+    #[test]
+    fn child_with_and_without_a_namespace() {
+        let bytes = hex("02011f00000002000000000000000c000000313132326161626263636464030000006e7331");
+        let child = all(&bytes, ChildSpec::decode);
+        let expected = ChildSpec { pool: 2, image_id: b"1122aabbccdd".to_vec(), namespace: b"ns1".to_vec() };
+        assert_eq!(child, expected);
+        assert_eq!(child.encode(Encoder::new()).finish(), bytes);
+        let old = Encoder::new().versioned(1, 1, |e| e.i64(2).bytes(b"ab")).finish();
+        assert_eq!(all(&old, ChildSpec::decode).namespace, b"");
+        assert_eq!(Encoder::new().versioned(1, 1, |e| e.i64(2).bytes(b"")).finish().len(), ChildSpec::LEAST);
+    }
+
+    #[test]
+    fn snapshot_of_a_user() {
+        let reply = "0101 2b000000 0a00000000000000 0101 04000000 00000000 01000000 61 0000a00000000000 47f6ff6a 85095913
+            00000000";
+        let expected = SnapshotInfo {
+            id: 10,
+            kind: SnapshotKind::User,
+            name: b"a".to_vec(),
+            size: 10 << 20,
+            created: Time { seconds: 0x6aff_f647, nanoseconds: 0x1359_0985 },
+            child_count: 0,
+        };
+        assert_eq!(all(&hex(reply), SnapshotInfo::decode), expected);
+    }
+
+    #[test]
+    fn snapshot_of_the_fresh_header() {
+        let reply = "01012c0000000900000000000000010104000000000000000200000073310000400100000000affcff6a6fd7542e00000000";
+        let snapshot = all(&hex(reply), SnapshotInfo::decode);
+        assert_eq!((snapshot.id, snapshot.name.as_slice(), snapshot.size), (9, b"s1".as_slice(), 20 << 20));
+    }
+
+    #[test]
+    fn snapshot_in_the_trash_keeps_its_old_name() {
+        let uuid = "31323334353637382d313233342d313233342d313233342d313233343536373839306162";
+        let reply = format!(
+            "0101 58000000 0500000000000000 0101 0e000000 02000000 02000000 6132 00000000 24000000 {uuid}
+             0000a00000000000 47f6ff6a85095913 00000000"
+        );
+        let snapshot = all(&hex(&reply), SnapshotInfo::decode);
+        let expected = SnapshotKind::Trash { original_name: b"a2".to_vec(), original_type: 0 };
+        assert_eq!((snapshot.id, snapshot.kind), (5, expected));
+    }
+
+    #[test]
+    fn snapshots_of_groups_mirrors_and_newer_kinds() {
+        let group = "0101 2b000000 01000000 0200000000000000 0c000000 313233623233303339633137 0b000000 3132343964643839336139";
+        let expected = SnapshotKind::Group {
+            pool: 2,
+            group_id: b"123b23039c17".to_vec(),
+            snapshot_id: b"1249dd893a9".to_vec(),
+        };
+        assert_eq!(all(&hex(group), SnapshotKind::decode), expected);
+        for state in ["00", "01"] {
+            let mirror = format!(
+                "0101 22000000 03000000 {state} 01 00000000 00000000 feffffffffffffff 0000000000000000 00000000"
+            );
+            assert_eq!(all(&hex(&mirror), SnapshotKind::decode), SnapshotKind::Mirror);
+        }
+        assert_eq!(all(&hex("0101 06000000 09000000 aabb"), SnapshotKind::decode), SnapshotKind::Other(9));
+        assert_eq!(all(&hex("01010400000000000000"), SnapshotKind::decode), SnapshotKind::User);
+    }
+
+    #[test]
+    fn images_in_the_trash() {
+        let user = "0201 19000000 00 03000000 636c35 ebf6ff6a f126330e 7fec366b f126330e 00";
+        let spec = all(&hex(user), TrashSpec::decode);
+        assert_eq!((spec.source, spec.name.as_slice(), spec.state), (0, b"cl5".as_slice(), 0));
+        assert_eq!(spec.deferred, Time { seconds: 0x6b36_ec7f, nanoseconds: 0x0e33_26f1 });
+        let migration = "0201 19000000 02 03000000 6d6967 67f7ff6a 0303620d 67f7ff6a 0303620d 00";
+        assert_eq!(all(&hex(migration), TrashSpec::decode).source, 2);
+    }
+
+    #[test]
+    fn group_of_an_image() {
+        let group = "0101 18000000 0200000000000000 0c000000 313233623233303339633137";
+        assert_eq!(all(&hex(group), decode_group), Some((2, b"123b23039c17".to_vec())));
+        assert_eq!(all(&hex("0101 0c000000 ffffffffffffffff 00000000"), decode_group), None);
+    }
+
+    proptest! {
+        #[test]
+        fn specs_are_read_as_they_were_written(
+            pool in 0..i64::MAX, namespace in "[a-z]{0,9}", image_id in "[a-z0-9]{1,14}", snapshot: u64,
+        ) {
+            let (namespace, image_id) = (namespace.into_bytes(), image_id.into_bytes());
+            let child = ChildSpec { pool, image_id: image_id.clone(), namespace: namespace.clone() };
+            prop_assert_eq!(all(&child.encode(Encoder::new()).finish(), ChildSpec::decode), child);
+            let parent = Some(ParentSpec { pool, namespace, image_id, snapshot });
+            let bytes = ParentSpec::encode(Encoder::new(), parent.as_ref()).finish();
+            prop_assert_eq!(all(&bytes, ParentSpec::decode), parent);
+        }
+    }
+}
