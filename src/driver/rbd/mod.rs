@@ -9,6 +9,7 @@
 pub mod calls;
 pub mod encoding;
 pub mod features;
+pub mod format1;
 pub mod names;
 pub mod records;
 pub mod refusal;
