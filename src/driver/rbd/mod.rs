@@ -7,6 +7,7 @@
 //! the format is written from its description.
 
 pub mod calls;
+pub mod directory;
 pub mod encoding;
 pub mod features;
 pub mod format1;
