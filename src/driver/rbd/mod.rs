@@ -10,6 +10,7 @@ pub mod calls;
 pub mod directory;
 pub mod encoding;
 pub mod features;
+pub mod filename;
 pub mod format1;
 pub mod names;
 pub mod records;
