@@ -35,6 +35,12 @@ impl OptionMap {
         self.0.iter().any(|(k, _)| k == key)
     }
 
+    /// The first key that begins with `prefix`.
+    #[must_use]
+    pub fn first_key(&self, prefix: &str) -> Option<&str> {
+        self.0.iter().map(|(key, _)| key.as_str()).find(|key| key.starts_with(prefix))
+    }
+
     /// Whether an option was given whose key begins with `prefix`.
     #[must_use]
     pub fn has_prefix(&self, prefix: &str) -> bool {
@@ -95,6 +101,13 @@ mod tests {
         map.remove_prefix("server.");
         assert!(!map.has_prefix("server."));
         assert!(map.contains("volume"));
+    }
+
+    #[test]
+    fn first_key_finds_what_is_left() {
+        let map: OptionMap = [("volume", "v"), ("server.0.host", "h")].into_iter().collect();
+        assert_eq!(map.first_key("server."), Some("server.0.host"));
+        assert_eq!(map.first_key("x"), None);
     }
 
     #[test]

@@ -7,12 +7,14 @@
 //! the format is written from its description.
 
 pub mod calls;
+pub mod create_options;
 pub mod directory;
 pub mod encoding;
 pub mod features;
 pub mod filename;
 pub mod format1;
 pub mod names;
+pub mod options;
 pub mod records;
 pub mod refusal;
 pub mod replies;
