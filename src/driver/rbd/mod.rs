@@ -13,12 +13,17 @@ pub mod encoding;
 pub mod features;
 pub mod filename;
 pub mod format1;
+pub mod header;
 pub mod names;
 pub mod options;
 pub mod records;
 pub mod refusal;
 pub mod replies;
 pub mod striping;
+
+mod error;
+
+pub use error::Error;
 
 #[cfg(test)]
 mod hex;
