@@ -14,6 +14,7 @@ pub mod features;
 pub mod filename;
 pub mod format1;
 pub mod header;
+pub mod lock;
 pub mod names;
 pub mod options;
 pub mod records;
