@@ -16,6 +16,7 @@ pub mod format1;
 pub mod header;
 pub mod lock;
 pub mod names;
+pub mod notify;
 pub mod object_map;
 pub mod options;
 pub mod records;
