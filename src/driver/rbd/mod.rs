@@ -7,6 +7,7 @@
 //! the format is written from its description.
 
 pub mod calls;
+pub mod clones;
 pub mod create_options;
 pub mod directory;
 pub mod encoding;
@@ -15,6 +16,7 @@ pub mod filename;
 pub mod format1;
 pub mod header;
 pub mod lock;
+pub mod mirroring;
 pub mod names;
 pub mod notify;
 pub mod object_map;
@@ -22,6 +24,7 @@ pub mod options;
 pub mod records;
 pub mod refusal;
 pub mod replies;
+pub mod stored;
 pub mod striping;
 
 mod error;
