@@ -11,6 +11,7 @@ pub mod clones;
 pub mod create_options;
 pub mod directory;
 pub mod encoding;
+pub mod encryption;
 pub mod features;
 pub mod filename;
 pub mod format1;
