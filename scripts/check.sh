@@ -94,11 +94,12 @@ cargo_fmt() {
 
 cargo_clippy() {
     if ! cargo clippy --version > /dev/null 2>&1; then echo "skip - clippy # clippy is not installed"; return; fi
-    cargo_in_build clippy --all-targets -- -D warnings && echo "ok - clippy"
+    cargo_in_build clippy --all-targets --features rbd -- -D warnings && echo "ok - clippy"
 }
 
 cargo_doc() { RUSTDOCFLAGS='-D warnings' cargo_in_build doc --no-deps --document-private-items; }
-cargo_tests() { cargo_in_build test; }
+# With what is not part of the archive yet.
+cargo_tests() { cargo_in_build test --features rbd; }
 
 loom() {
     cd "$QBR_TOP"
