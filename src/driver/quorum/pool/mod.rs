@@ -8,22 +8,22 @@
 //! together use at most [`LIMIT_PER_CHILD`] for each child; what doesn't fit waits its turn, and a request that could never fit
 //! has the pool to itself.
 
-use std::collections::VecDeque;
+mod class;
+mod state;
+
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use self::class::{capacity_of, class_of};
+use self::state::{State, Waiting};
 use crate::errno::Errno;
-use crate::host::{spawn_thread, Lanes, Request, Signal};
+use crate::host::{spawn_thread, Lanes, Request};
 
 /// Bytes of bounce buffers per child. That is 64 reads of 1 MiB at a time.
 const LIMIT_PER_CHILD: usize = 64 << 20;
 /// How often to look for memory that nobody needs any more.
 const PERIOD: Duration = Duration::from_secs(1);
-/// The smallest buffer is 1 << 12 bytes, the largest 1 << 31; class 0 has none.
-const SMALLEST: u32 = 12;
-const CLASSES: usize = 21;
-
 /// A node's lanes.
 #[derive(Debug)]
 pub(super) struct Pool(Arc<Shared>);
@@ -34,31 +34,6 @@ struct Shared {
     state: Mutex<State>,
     /// The node goes.
     closing: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Lanes that nobody uses, by class.
-    free: [Vec<Lanes>; CLASSES],
-    /// How many of them nobody has used since the last look.
-    idle: [usize; CLASSES],
-    /// Bytes that requests use, and bytes that free lanes have.
-    in_use: usize,
-    kept: usize,
-    /// Bytes that requests may use together.
-    limit: usize,
-    /// Requests that wait for others to end, in their order.
-    waiting: VecDeque<Waiting>,
-    has_thread: bool,
-    closed: bool,
-}
-
-/// A request that waits for memory.
-#[derive(Debug)]
-struct Waiting {
-    bytes: usize,
-    /// Ends its wait when it is dropped.
-    _admitted: Signal,
 }
 
 impl Pool {
@@ -123,7 +98,7 @@ impl Pool {
                 drop(state);
                 drop(admitted);
             } else {
-                state.waiting.push_back(Waiting { bytes, _admitted: admitted });
+                state.waiting.push_back(Waiting::new(bytes, admitted));
             }
             Ok(())
         });
@@ -209,91 +184,6 @@ impl Shared {
     }
 }
 
-impl State {
-    /// Whether a request may use so many bytes now; then they count as used.
-    fn admit(&mut self, bytes: usize) -> bool {
-        let fits = bytes == 0 || (self.waiting.is_empty() && self.has_room_for(bytes));
-        if fits {
-            self.in_use = self.in_use.saturating_add(bytes);
-        }
-        fits
-    }
-
-    /// Whether the limit allows so many bytes more; a request that is alone may have what it needs.
-    fn has_room_for(&self, bytes: usize) -> bool {
-        self.in_use == 0 || self.in_use.saturating_add(bytes) <= self.limit
-    }
-
-    /// Those whose turn it is; they go on when this is dropped.
-    fn admit_waiting(&mut self) -> Vec<Waiting> {
-        let mut admitted = Vec::new();
-        while self.waiting.front().is_some_and(|first| self.has_room_for(first.bytes)) {
-            if let Some(first) = self.waiting.pop_front() {
-                self.in_use = self.in_use.saturating_add(first.bytes);
-                admitted.push(first);
-            }
-        }
-        admitted
-    }
-
-    /// Free lanes of a class.
-    fn pop(&mut self, class: usize) -> Option<Lanes> {
-        let lanes = self.free.get_mut(class)?.pop()?;
-        self.kept = self.kept.saturating_sub(lanes.footprint());
-        self.note_idle(class);
-        Some(lanes)
-    }
-
-    /// Free lanes of a class, for so many children. After a child was added the old ones are too few, and after one was removed they
-    /// take more memory than they count for.
-    fn pop_for(&mut self, class: usize, count: usize) -> Option<Lanes> {
-        self.pop(class).filter(|lanes| lanes.count() == count)
-    }
-
-    /// Keeps lanes for the next request.
-    fn push(&mut self, class: usize, lanes: Lanes) {
-        if lanes.count() > 0 {
-            self.kept = self.kept.saturating_add(lanes.footprint());
-            if let Some(free) = self.free.get_mut(class) {
-                free.push(lanes);
-            }
-        }
-    }
-
-    /// Keeps count of what was free all the time.
-    fn note_idle(&mut self, class: usize) {
-        let free = self.free.get(class).map_or(0, Vec::len);
-        if let Some(idle) = self.idle.get_mut(class) {
-            *idle = free.min(*idle);
-        }
-    }
-
-    /// Free lanes to drop, so that what is used and what is kept stay within the limit together; the largest first.
-    fn make_room(&mut self) -> Vec<Lanes> {
-        let mut dropped = Vec::new();
-        for class in (1..CLASSES).rev() {
-            while self.in_use.saturating_add(self.kept) > self.limit {
-                let Some(lanes) = self.pop(class) else { break };
-                dropped.push(lanes);
-            }
-        }
-        dropped
-    }
-
-    /// Lanes that were free since the last call.
-    fn take_idle(&mut self) -> Vec<Lanes> {
-        let mut taken = Vec::new();
-        for (free, idle) in self.free.iter_mut().zip(&mut self.idle) {
-            // Those at the end were used last.
-            taken.extend(free.drain(..free.len().min(*idle)));
-            *idle = free.len();
-        }
-        let bytes = taken.iter().map(Lanes::footprint).fold(0, usize::saturating_add);
-        self.kept = self.kept.saturating_sub(bytes);
-        taken
-    }
-}
-
 /// Lanes on loan from a pool, which has them back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Loan<'a> {
@@ -326,28 +216,6 @@ impl Drop for Loan<'_> {
     }
 }
 
-/// The class of buffers of at least so many bytes.
-fn class_of(bytes: usize) -> Result<usize, Errno> {
-    if bytes == 0 {
-        return Ok(0);
-    }
-    let log = bytes.checked_next_power_of_two().map_or(u32::MAX, usize::trailing_zeros).max(SMALLEST);
-    let class = usize::try_from(log.saturating_sub(SMALLEST)).map_err(|_| Errno::EINVAL)?.saturating_add(1);
-    if class < CLASSES {
-        Ok(class)
-    } else {
-        Err(Errno::EINVAL)
-    }
-}
-
-/// Bytes of the buffers of a class.
-fn capacity_of(class: usize) -> usize {
-    match class.checked_sub(1) {
-        None => 0,
-        Some(power) => 1 << SMALLEST.saturating_add(u32::try_from(power).unwrap_or(0)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,16 +234,6 @@ mod tests {
 
     fn kept(pool: &Pool) -> usize {
         pool.0.lock().kept
-    }
-
-    #[test]
-    fn class_of_is_the_smallest_that_fits() {
-        assert_eq!(class_of(0), Ok(0));
-        for (bytes, capacity) in [(1, 4096), (4096, 4096), (4097, 8192), (MIB, MIB), (1 << 31, 1 << 31)] {
-            assert_eq!(capacity_of(class_of(bytes).unwrap()), capacity);
-        }
-        assert_eq!(class_of((1 << 31) + 1), Err(Errno::EINVAL));
-        assert_eq!(class_of(usize::MAX), Err(Errno::EINVAL));
     }
 
     #[test]
