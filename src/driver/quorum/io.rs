@@ -103,10 +103,7 @@ impl Quorum {
             return Err(Errno::ENOTSUP.into());
         }
         let report = Report { bs, op: QuorumOp::Write, sectors: Sectors::of(range) };
-        let _write = match &self.repairs {
-            Some(repairs) => Some(repairs.begin_write(rq, range).await?),
-            None => None,
-        };
+        let _write = self.begin_write(rq, range).await?;
         let children = self.list();
         let mut lanes = self.pool.take_bare(children.len())?;
         lanes.run(rq, children, Op::WriteZeroes(quick), range, |_| true).await?;
@@ -138,10 +135,7 @@ impl Quorum {
     /// Changes all children alike.
     async fn change(&self, rq: &Request, bs: Bs, op: Op<'_>, range: ByteRange) -> Result<(), Error> {
         let report = Report { bs, op: QuorumOp::Write, sectors: Sectors::of(range) };
-        let _write = match &self.repairs {
-            Some(repairs) => Some(repairs.begin_write(rq, range).await?),
-            None => None,
-        };
+        let _write = self.begin_write(rq, range).await?;
         let children = self.list();
         let mut lanes = self.pool.take_bare(children.len())?;
         lanes.run(rq, children, op, range, |_| true).await?;

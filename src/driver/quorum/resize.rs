@@ -22,10 +22,7 @@ impl Quorum {
     pub async fn truncate(&self, rq: &Request, length: Truncate) -> Result<(), Error> {
         // A repair would bring back on one child what is cut off here.
         let rest = ByteRange::new(length.bytes, i64::MAX.saturating_sub(length.bytes))?;
-        let _write = match &self.repairs {
-            Some(repairs) => Some(repairs.begin_write(rq, rest).await?),
-            None => None,
-        };
+        let _write = self.begin_write(rq, rest).await?;
         let old = self.length()?;
         let children = self.list();
         let mut failures = Vec::new();

@@ -7,8 +7,10 @@ use super::children::Children;
 use super::error::Error;
 use super::options::Options;
 use super::pool::Pool;
-use super::repair::Repairs;
-use crate::host::{Child, GraphLocked};
+use super::repair::{Repairs, Ticket};
+use crate::errno::Errno;
+use crate::host::{Child, GraphLocked, Request};
+use crate::range::ByteRange;
 
 /// An open node. Shared by all requests, on whatever thread.
 #[derive(Debug)]
@@ -41,6 +43,19 @@ impl Quorum {
     /// The children.
     pub(super) fn list(&self) -> &[Child] {
         self.children.get().list()
+    }
+
+    /// A write begins: repairs must know of it until the ticket is dropped. It waits for those that it overlaps.
+    #[inline]
+    pub(super) async fn begin_write(
+        &self,
+        rq: &Request,
+        range: ByteRange,
+    ) -> Result<Option<Ticket<'_>>, Errno> {
+        match &self.repairs {
+            Some(repairs) => repairs.begin_write(rq, range).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The name for another child.
