@@ -38,7 +38,7 @@ TEST(quorum_open_refuses_bad_options_and_names_them)
         { "children.0=disk0,vote-threshold=#2", -ERANGE, "may not exceed" },
         { "children.0=disk0,children.1=disk1,vote-threshold=#3", -ERANGE, "may not exceed" },
         { "children.0=disk0,vote-threshold=#4294967297", -ERANGE, "4294967297" },
-        { "children.0=disk0,vote-threshold=#-1", -ERANGE, "may not exceed" },
+        { "children.0=disk0,vote-threshold=#-1", -ERANGE, "a value >= 1" },
         { "children.0=disk0,vote-threshold=one", -EINVAL, "vote-threshold" },
         { "children.0=disk0,vote-threshold=", -EINVAL, "vote-threshold" },
         { "children.0=disk0,vote-threshold=#1,read-pattern=lifo", -EINVAL, "read-pattern" },
