@@ -95,7 +95,7 @@ if [[ -z ${BUILTIN:-} ]]; then
     [[ -z ${SYSTEM:-} ]] || targets+=(modinfo-x86_64-softmmu.c)
 fi
 step "building QEMU $(< "$tree/VERSION") in ${folder#"$QBR_TOP/"} (minutes the first time)"
-run_logged "build-$name" nice ninja -C "$folder" "${targets[@]}" || die "QEMU could not be built"
+run_logged "build-$name" ninja -C "$folder" "${targets[@]}" || die "QEMU could not be built"
 # It finds its modules from the folder it stands in.
 ln -f "$folder/storage-daemon/qemu-storage-daemon" "$folder/qemu-storage-daemon"
 say "$("$folder/qemu-img" --version | sed -n 1p)"
