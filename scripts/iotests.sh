@@ -10,13 +10,10 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # Every test of the tree that names quorum, in each format that it supports.
-TESTS=(raw/081 qcow2/312 qcow2/139 qcow2/245 qcow2/262 qcow2/110 qcow2/030 qcow2/041
+TESTS=(raw/081 raw/148 qcow2/312 qcow2/139 qcow2/245 qcow2/262 qcow2/110 qcow2/030 qcow2/041
     qed/030 qed/041 qed/110 qcow/110 vmdk/059 vmdk/110)
 # They name the driver, and do nothing with it that depends on it.
 IGNORED=(183)
-# It expects a report the moment a child fails. Ours come when all children have answered, and now and then it then waits for one
-# for ever. Run it by name: scripts/iotests.sh VERSION raw/148
-IGNORED+=(148)
 
 need_root "$@"
 (($# >= 1)) || die "usage: iotests.sh VERSION [FORMAT/TEST...]"

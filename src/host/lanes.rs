@@ -9,13 +9,14 @@
 use std::cell::UnsafeCell;
 use std::future::poll_fn;
 use std::mem::{self, ManuallyDrop};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicI64, AtomicPtr, Ordering};
 use std::task::Poll;
 
 use super::child::Child;
 use super::join::Join;
 use super::memory::Memory;
+use super::qemu::{report_quorum_bad, BadReport};
 use super::request::Request;
 use crate::errno::Errno;
 use crate::iov::GuestIov;
@@ -52,6 +53,8 @@ struct Lane {
     /// What C sees; first, so that its address is the lane's. Written only while the lane has no operation in flight.
     io: UnsafeCell<QbrChildIo>,
     result: AtomicI64,
+    /// What to report if the operation fails. Written as `io` is.
+    report: UnsafeCell<Option<BadReport>>,
     /// Valid while the operation is in flight.
     run: AtomicPtr<Run>,
     /// The lane behind it in the line of those to be started.
@@ -123,7 +126,8 @@ impl Lanes {
         self.0.as_ref().map_or(0, |set| set.lanes.len())
     }
 
-    /// Does `op` with those of `children` that `wanted` chooses by their number, and waits for all of them.
+    /// Does `op` with those of `children` that `wanted` chooses by their number, and waits for all of them. A child that fails is
+    /// reported at once, if `report` says how.
     ///
     /// # Errors
     /// `EINVAL` if there are more children than lanes, or a range needs more memory than a lane has. What children answered is in
@@ -134,6 +138,7 @@ impl Lanes {
         children: &[Child],
         op: Op<'_>,
         range: ByteRange,
+        report: Option<BadReport>,
         wanted: impl Fn(usize) -> bool,
     ) -> Result<(), Errno> {
         // From here to the end nothing may touch the lanes, not even if this future should be dropped.
@@ -143,6 +148,10 @@ impl Lanes {
         if children.len() > set.lanes.len() || (private && range.len() > set.capacity) {
             guard.disarm();
             return Err(Errno::EINVAL);
+        }
+        for lane in &set.lanes {
+            // SAFETY: with no operation in flight the lane is only ours.
+            unsafe { lane.report.get().write(report) }
         }
         let chosen = (0..children.len()).filter(|index| wanted(*index));
         if let Some(last) = chosen.clone().next_back() {
@@ -228,7 +237,25 @@ impl Set {
         if let Some((lane, io)) = self.describe(children, op, range, index) {
             // SAFETY: the lane stays as it is until the call returns.
             let result = unsafe { qbr_host_child_run(io) };
-            lane.result.store(result, Ordering::Relaxed);
+            lane.end(result);
+        }
+    }
+}
+
+impl Lane {
+    /// Its operation has ended.
+    fn end(&self, result: i64) {
+        self.result.store(result, Ordering::Relaxed);
+        // SAFETY: written before the operation began.
+        let report = unsafe { *self.report.get() };
+        let (error @ ..0, Some(report)) = (result, report) else { return };
+        // SAFETY: as above; only C has seen it since, which does not change it.
+        let child = unsafe { (*self.io.get()).child };
+        if let Some(child) = NonNull::new(child) {
+            let errno = Errno::from_code(i32::try_from(error.saturating_neg()).unwrap_or(0));
+            // SAFETY: a child with an operation stays attached.
+            let child = unsafe { Child::from_raw(child) };
+            report_quorum_bad(report.op, child, Some(errno), report.sector, report.sectors);
         }
     }
 }
@@ -318,7 +345,7 @@ unsafe extern "C" fn landed(io: *mut QbrChildIo, result: i64) -> *mut QbrChildIo
     let raw: *mut Lane = io.cast();
     // SAFETY: `run` passed the address of a lane, which stays until this has been called; `io` is its first member.
     let lane = unsafe { &*raw };
-    lane.result.store(result, Ordering::Relaxed);
+    lane.end(result);
     // SAFETY: valid while the operation counts.
     let run = unsafe { &*lane.run.load(Ordering::Relaxed) };
     let request = run.request.load(Ordering::Relaxed);

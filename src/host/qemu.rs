@@ -227,6 +227,17 @@ pub enum QuorumOp {
     Flush,
 }
 
+/// What `QUORUM_REPORT_BAD` says besides the child and its error.
+#[derive(Debug, Clone, Copy)]
+pub struct BadReport {
+    /// What the child was doing.
+    pub op: QuorumOp,
+    /// The first sector of 512 bytes.
+    pub sector: i64,
+    /// How many of them.
+    pub sectors: i64,
+}
+
 /// Sends `QUORUM_REPORT_BAD` about sectors of 512 bytes; without an error the child has lost a vote.
 pub fn report_quorum_bad(op: QuorumOp, child: Child, error: Option<Errno>, sector: i64, sectors: i64) {
     let op = match op {

@@ -11,7 +11,7 @@ use super::state::Quorum;
 use super::vote;
 use crate::abi::{QBR_REQ_MAY_UNMAP, QBR_REQ_NO_FALLBACK};
 use crate::errno::Errno;
-use crate::host::qemu::{report_quorum_bad, Bs, QuorumOp};
+use crate::host::qemu::{report_quorum_bad, BadReport, Bs, QuorumOp};
 use crate::host::{Child, Lanes, Op, Request};
 use crate::iov::GuestIov;
 use crate::range::ByteRange;
@@ -44,6 +44,11 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// For lanes, which report a child the moment it fails.
+    pub(super) fn at_once(&self) -> Option<BadReport> {
+        Some(BadReport { op: self.op, sector: self.sectors.first, sectors: self.sectors.count })
+    }
+
     /// A child has failed, or lost a vote.
     pub(super) fn bad(&self, child: Child, error: Option<Errno>) {
         report_quorum_bad(self.op, child, error, self.sectors.first, self.sectors.count);
@@ -106,7 +111,7 @@ impl Quorum {
         let _write = self.begin_write(rq, range).await?;
         let children = self.list();
         let mut lanes = self.pool.take_bare(children.len())?;
-        lanes.run(rq, children, Op::WriteZeroes(quick), range, |_| true).await?;
+        lanes.run(rq, children, Op::WriteZeroes(quick), range, None, |_| true).await?;
         let unable: Vec<bool> =
             (0..children.len()).map(|lane| lanes.result(lane) == Err(Errno::ENOTSUP)).collect();
         if unable.iter().all(|unable| *unable) {
@@ -114,7 +119,13 @@ impl Quorum {
         }
         // Some have done it, so all must.
         let slow = Op::WriteZeroes(QBR_REQ_MAY_UNMAP);
-        lanes.run(rq, children, slow, range, |lane| unable.get(lane) == Some(&true)).await?;
+        lanes.run(rq, children, slow, range, None, |lane| unable.get(lane) == Some(&true)).await?;
+        for (lane, child) in children.iter().enumerate() {
+            // Only now is it known which failures are to be told.
+            if let Err(errno) = lanes.result(lane) {
+                report.bad(*child, Some(errno));
+            }
+        }
         self.judge(&lanes, children, &report)
     }
 
@@ -127,7 +138,7 @@ impl Quorum {
         let report = Report { bs, op: QuorumOp::Flush, sectors: Sectors { first: 0, count: 0 } };
         let children = self.list();
         let mut lanes = self.pool.take_bare(children.len())?;
-        lanes.run(rq, children, Op::Flush, ByteRange::EMPTY, |_| true).await?;
+        lanes.run(rq, children, Op::Flush, ByteRange::EMPTY, report.at_once(), |_| true).await?;
         // DIVERGES: a flush that fails sends QUORUM_FAILURE too; in the C driver it does not.
         self.judge(&lanes, children, &report)
     }
@@ -138,21 +149,16 @@ impl Quorum {
         let _write = self.begin_write(rq, range).await?;
         let children = self.list();
         let mut lanes = self.pool.take_bare(children.len())?;
-        lanes.run(rq, children, op, range, |_| true).await?;
+        lanes.run(rq, children, op, range, report.at_once(), |_| true).await?;
         self.judge(&lanes, children, &report)
     }
 
-    /// Reports the children that have failed, and decides whether enough have not.
+    /// Decides whether enough children have not failed; those that have were reported.
     pub(super) fn judge(&self, lanes: &Lanes, children: &[Child], report: &Report) -> Result<(), Error> {
         let errors = || (0..children.len()).filter_map(|lane| Some((lane, lanes.result(lane).err()?)));
         let failed = errors().count();
         if failed == 0 {
             return Ok(());
-        }
-        for (lane, errno) in errors() {
-            if let Some(child) = children.get(lane) {
-                report.bad(*child, Some(errno));
-            }
         }
         if children.len().saturating_sub(failed) >= self.options.threshold {
             return Ok(());

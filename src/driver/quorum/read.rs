@@ -53,7 +53,7 @@ impl Quorum {
             Some(lanes) => lanes,
             None => self.pool.take_in_turn(rq, children.len(), range.len()).await?,
         };
-        lanes.run(rq, children, Op::Read, range, |_| true).await?;
+        lanes.run(rq, children, Op::Read, range, report.at_once(), |_| true).await?;
         self.judge(&lanes, children, report)?;
         if self.options.blkverify {
             verify(&lanes, range);
@@ -80,7 +80,7 @@ impl Quorum {
         if reading.as_ref().is_some_and(Ticket::begin_repair) {
             // It is an attempt: whether it succeeds, the next read will tell.
             let _attempt =
-                lanes.run(rq, children, Op::Copy { from }, range, |lane| losers.contains(&lane)).await;
+                lanes.run(rq, children, Op::Copy { from }, range, None, |lane| losers.contains(&lane)).await;
         }
         Ok(())
     }
