@@ -58,6 +58,17 @@ impl Errno {
         }
     }
 
+    /// What a call of C's has returned: at least 0, or `-errno`.
+    ///
+    /// # Errors
+    /// The error that it returned.
+    pub fn check(ret: i64) -> Result<i64, Self> {
+        if ret >= 0 {
+            return Ok(ret);
+        }
+        Err(Self::from_code(c_int::try_from(ret.saturating_neg()).unwrap_or(0)))
+    }
+
     /// The positive number.
     #[must_use]
     pub fn code(self) -> c_int {
@@ -110,6 +121,13 @@ mod tests {
     fn from_code_of_negative_or_absurd_numbers_is_eio() {
         assert_eq!(Errno::from_code(-5), Errno::EIO);
         assert_eq!(Errno::from_code(i32::MAX), Errno::EIO);
+    }
+
+    #[test]
+    fn check_tells_results_from_errors() {
+        assert_eq!(Errno::check(7), Ok(7));
+        assert_eq!(Errno::check(-22), Err(Errno::EINVAL));
+        assert_eq!(Errno::check(i64::MIN), Err(Errno::EIO));
     }
 
     #[test]

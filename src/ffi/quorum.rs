@@ -300,12 +300,12 @@ pub unsafe extern "C" fn qbr_quorum_co_block_status(
     _map: *mut i64,
     _file: *mut *mut BlockDriverState,
 ) -> c_int {
-    let body = |node: Bs, quorum: &Quorum| {
+    let body = |_: Bs, quorum: &Quorum| {
         let range = match ByteRange::new(offset, bytes) {
             Ok(range) => range,
             Err(errno) => return errno.to_ret(),
         };
-        let status = quorum.block_status(node, mode, range);
+        let status = quorum.block_status(mode, range);
         // SAFETY: the block layer passes a place to write to.
         if let Some(place) = unsafe { pnum.as_mut() } {
             *place = status.bytes;

@@ -169,10 +169,7 @@ impl Child {
     fn run(self, io: &mut QbrChildIo) -> Result<i64, Errno> {
         io.child = self.as_raw();
         // SAFETY: the description is valid until the call returns, and so is what it points to.
-        match unsafe { raw::qbr_host_child_run(ptr::from_mut(io)) } {
-            error @ ..0 => Err(Errno::from_code(i32::try_from(error.saturating_neg()).unwrap_or(0))),
-            result => Ok(result),
-        }
+        Errno::check(unsafe { raw::qbr_host_child_run(ptr::from_mut(io)) })
     }
 }
 

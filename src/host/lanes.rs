@@ -16,7 +16,7 @@ use std::task::Poll;
 use super::child::Child;
 use super::join::Join;
 use super::memory::Memory;
-use super::qemu::{report_quorum_bad, BadReport};
+use super::qemu::QuorumEvent;
 use super::request::Request;
 use crate::errno::Errno;
 use crate::iov::GuestIov;
@@ -53,8 +53,6 @@ struct Lane {
     /// What C sees; first, so that its address is the lane's. Written only while the lane has no operation in flight.
     io: UnsafeCell<QbrChildIo>,
     result: AtomicI64,
-    /// What to report if the operation fails. Written as `io` is.
-    report: UnsafeCell<Option<BadReport>>,
     /// Valid while the operation is in flight.
     run: AtomicPtr<Run>,
     /// The lane behind it in the line of those to be started.
@@ -67,6 +65,8 @@ struct Run {
     join: Join,
     /// Valid while operations are in flight: `host::block_on` waits for them.
     request: AtomicPtr<Request>,
+    /// What to report if a child fails. Written only while no operation is in flight.
+    event: UnsafeCell<Option<QuorumEvent>>,
     /// The head of the line of lanes whose operations are still to be started.
     waiting: AtomicPtr<Lane>,
     /// The lane whose operation the starter has just started: while it is this one, its coroutine has not slept.
@@ -107,17 +107,12 @@ impl Lanes {
         let run = Run {
             join: Join::new(),
             request: AtomicPtr::default(),
+            event: UnsafeCell::new(None),
             waiting: AtomicPtr::default(),
             starting: AtomicPtr::default(),
         };
         lanes.resize_with(count, Lane::default);
         Ok(Self(Some(Box::new(Set { run, lanes, memory, capacity }))))
-    }
-
-    /// No lanes.
-    #[must_use]
-    pub const fn none() -> Self {
-        Self(None)
     }
 
     /// How many lanes there are.
@@ -127,7 +122,7 @@ impl Lanes {
     }
 
     /// Does `op` with those of `children` that `wanted` chooses by their number, and waits for all of them. A child that fails is
-    /// reported at once, if `report` says how.
+    /// reported at once, if there is an `event` for that.
     ///
     /// # Errors
     /// `EINVAL` if there are more children than lanes, or a range needs more memory than a lane has. What children answered is in
@@ -138,7 +133,7 @@ impl Lanes {
         children: &[Child],
         op: Op<'_>,
         range: ByteRange,
-        report: Option<BadReport>,
+        event: Option<QuorumEvent>,
         wanted: impl Fn(usize) -> bool,
     ) -> Result<(), Errno> {
         // From here to the end nothing may touch the lanes, not even if this future should be dropped.
@@ -149,10 +144,8 @@ impl Lanes {
             guard.disarm();
             return Err(Errno::EINVAL);
         }
-        for lane in &set.lanes {
-            // SAFETY: with no operation in flight the lane is only ours.
-            unsafe { lane.report.get().write(report) }
-        }
+        // SAFETY: with no operation in flight the set is only ours.
+        unsafe { set.run.event.get().write(event) }
         let chosen = (0..children.len()).filter(|index| wanted(*index));
         if let Some(last) = chosen.clone().next_back() {
             set.run.request.store(ptr::from_ref(rq).cast_mut(), Ordering::Relaxed);
@@ -172,10 +165,7 @@ impl Lanes {
     /// What the child answered.
     pub fn result(&self, lane: usize) -> Result<i64, Errno> {
         let lane = self.0.as_ref().and_then(|set| set.lanes.get(lane));
-        match lane.map_or(0, |lane| lane.result.load(Ordering::Relaxed)) {
-            error @ ..0 => Err(Errno::from_code(i32::try_from(error.saturating_neg()).unwrap_or(0))),
-            result => Ok(result),
-        }
+        Errno::check(lane.map_or(0, |lane| lane.result.load(Ordering::Relaxed)))
     }
 
     /// The first `bytes` bytes of a lane's memory: nothing if there are not so many.
@@ -237,25 +227,7 @@ impl Set {
         if let Some((lane, io)) = self.describe(children, op, range, index) {
             // SAFETY: the lane stays as it is until the call returns.
             let result = unsafe { qbr_host_child_run(io) };
-            lane.end(result);
-        }
-    }
-}
-
-impl Lane {
-    /// Its operation has ended.
-    fn end(&self, result: i64) {
-        self.result.store(result, Ordering::Relaxed);
-        // SAFETY: written before the operation began.
-        let report = unsafe { *self.report.get() };
-        let (error @ ..0, Some(report)) = (result, report) else { return };
-        // SAFETY: as above; only C has seen it since, which does not change it.
-        let child = unsafe { (*self.io.get()).child };
-        if let Some(child) = NonNull::new(child) {
-            let errno = Errno::from_code(i32::try_from(error.saturating_neg()).unwrap_or(0));
-            // SAFETY: a child with an operation stays attached.
-            let child = unsafe { Child::from_raw(child) };
-            report_quorum_bad(report.op, child, Some(errno), report.sector, report.sectors);
+            self.run.end(lane, result);
         }
     }
 }
@@ -284,6 +256,20 @@ impl Run {
                 Ok(_) => return Some(lane),
                 Err(now) => lane = now,
             }
+        }
+    }
+
+    /// Keeps the result of a lane's operation, and reports a failure.
+    fn end(&self, lane: &Lane, result: i64) {
+        lane.result.store(result, Ordering::Relaxed);
+        let Err(errno) = Errno::check(result) else { return };
+        // SAFETY: written before the first operation began.
+        let event = unsafe { *self.event.get() };
+        // SAFETY: written before the operation began; C has only read it.
+        let child = unsafe { (*lane.io.get()).child };
+        if let (Some(event), Some(child)) = (event, NonNull::new(child)) {
+            // SAFETY: a child with an operation stays attached.
+            event.bad(unsafe { Child::from_raw(child) }, Some(errno));
         }
     }
 
@@ -345,9 +331,9 @@ unsafe extern "C" fn landed(io: *mut QbrChildIo, result: i64) -> *mut QbrChildIo
     let raw: *mut Lane = io.cast();
     // SAFETY: `run` passed the address of a lane, which stays until this has been called; `io` is its first member.
     let lane = unsafe { &*raw };
-    lane.end(result);
     // SAFETY: valid while the operation counts.
     let run = unsafe { &*lane.run.load(Ordering::Relaxed) };
+    run.end(lane, result);
     let request = run.request.load(Ordering::Relaxed);
     let mut next = ptr::null_mut();
     if run.starting.load(Ordering::Relaxed) == raw {

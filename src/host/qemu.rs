@@ -133,12 +133,6 @@ impl Bs {
         unsafe { raw::qbr_host_children_close(self.0.as_ptr(), list.as_ptr(), list.len()) }
     }
 
-    /// Sends `QUORUM_FAILURE` about sectors of 512 bytes.
-    pub fn report_quorum_failure(self, sector: i64, sectors: i64) {
-        // SAFETY: valid by the constructor's contract.
-        unsafe { raw::qbr_host_quorum_failure(self.0.as_ptr(), sector, sectors) }
-    }
-
     /// Makes the node read-only if its user allowed that.
     ///
     /// # Errors
@@ -227,10 +221,10 @@ pub enum QuorumOp {
     Flush,
 }
 
-/// What `QUORUM_REPORT_BAD` says besides the child and its error.
+/// What the events of a quorum say about a request.
 #[derive(Debug, Clone, Copy)]
-pub struct BadReport {
-    /// What the child was doing.
+pub struct QuorumEvent {
+    /// What it does.
     pub op: QuorumOp,
     /// The first sector of 512 bytes.
     pub sector: i64,
@@ -238,16 +232,23 @@ pub struct BadReport {
     pub sectors: i64,
 }
 
-/// Sends `QUORUM_REPORT_BAD` about sectors of 512 bytes; without an error the child has lost a vote.
-pub fn report_quorum_bad(op: QuorumOp, child: Child, error: Option<Errno>, sector: i64, sectors: i64) {
-    let op = match op {
-        QuorumOp::Read => raw::QBR_QUORUM_READ,
-        QuorumOp::Write => raw::QBR_QUORUM_WRITE,
-        QuorumOp::Flush => raw::QBR_QUORUM_FLUSH,
-    };
-    // SAFETY: the child is attached.
-    unsafe {
-        raw::qbr_host_quorum_report_bad(op, error.map_or(0, Errno::to_ret), child.as_raw(), sector, sectors)
+impl QuorumEvent {
+    /// Sends `QUORUM_REPORT_BAD`; without an error the child has lost a vote.
+    pub fn bad(&self, child: Child, error: Option<Errno>) {
+        let op = match self.op {
+            QuorumOp::Read => raw::QBR_QUORUM_READ,
+            QuorumOp::Write => raw::QBR_QUORUM_WRITE,
+            QuorumOp::Flush => raw::QBR_QUORUM_FLUSH,
+        };
+        let error = error.map_or(0, Errno::to_ret);
+        // SAFETY: the child is attached.
+        unsafe { raw::qbr_host_quorum_report_bad(op, error, child.as_raw(), self.sector, self.sectors) }
+    }
+
+    /// Sends `QUORUM_FAILURE` of a node.
+    pub fn failure(&self, bs: Bs) {
+        // SAFETY: valid by the constructor's contract of `Bs`.
+        unsafe { raw::qbr_host_quorum_failure(bs.0.as_ptr(), self.sector, self.sectors) }
     }
 }
 

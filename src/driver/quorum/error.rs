@@ -32,15 +32,15 @@ pub enum Error {
     #[error("Cannot generate a base directory for quorum nodes")]
     NoDirectory,
     /// Not all children could be resized.
-    #[error("cannot resize all children to {bytes} bytes: {reasons}; {outcome}")]
+    #[error("cannot resize all children to {bytes} bytes: {reason}; {outcome}")]
     Resize {
         /// The new length.
         bytes: i64,
-        /// Which children failed, and why.
-        reasons: String,
+        /// Which child failed, and why.
+        reason: String,
         /// What became of the others.
         outcome: String,
-        /// What most of them failed with.
+        /// What it failed with.
         errno: Errno,
     },
     /// A plain error number.

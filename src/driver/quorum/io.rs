@@ -11,7 +11,7 @@ use super::state::Quorum;
 use super::vote;
 use crate::abi::{QBR_REQ_MAY_UNMAP, QBR_REQ_NO_FALLBACK};
 use crate::errno::Errno;
-use crate::host::qemu::{report_quorum_bad, BadReport, Bs, QuorumOp};
+use crate::host::qemu::{Bs, QuorumEvent, QuorumOp};
 use crate::host::{Child, Lanes, Op, Request};
 use crate::iov::GuestIov;
 use crate::range::ByteRange;
@@ -19,45 +19,12 @@ use crate::range::ByteRange;
 /// Sectors in events are 512 bytes.
 const SECTOR: i64 = 512;
 
-/// The sectors that a range touches: the first one and how many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sectors {
-    first: i64,
-    count: i64,
-}
-
-impl Sectors {
-    pub(super) fn of(range: ByteRange) -> Self {
-        let first = range.offset().div_euclid(SECTOR);
-        let last = range.end().div_euclid(SECTOR);
-        let part = i64::from(range.end().rem_euclid(SECTOR) > 0);
-        Self { first, count: last.saturating_add(part).saturating_sub(first) }
-    }
-}
-
-/// A request, as events tell of it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Report {
-    pub(super) bs: Bs,
-    pub(super) op: QuorumOp,
-    pub(super) sectors: Sectors,
-}
-
-impl Report {
-    /// For lanes, which report a child the moment it fails.
-    pub(super) fn at_once(&self) -> Option<BadReport> {
-        Some(BadReport { op: self.op, sector: self.sectors.first, sectors: self.sectors.count })
-    }
-
-    /// A child has failed, or lost a vote.
-    pub(super) fn bad(&self, child: Child, error: Option<Errno>) {
-        report_quorum_bad(self.op, child, error, self.sectors.first, self.sectors.count);
-    }
-
-    /// Too few children have succeeded or agreed.
-    pub(super) fn failure(&self) {
-        self.bs.report_quorum_failure(self.sectors.first, self.sectors.count);
-    }
+/// What events say about a request for a range: the sectors that it touches.
+pub(super) fn event_of(op: QuorumOp, range: ByteRange) -> QuorumEvent {
+    let sector = range.offset().div_euclid(SECTOR);
+    let last = range.end().div_euclid(SECTOR);
+    let part = i64::from(range.end().rem_euclid(SECTOR) > 0);
+    QuorumEvent { op, sector, sectors: last.saturating_add(part).saturating_sub(sector) }
 }
 
 impl Quorum {
@@ -107,9 +74,9 @@ impl Quorum {
         if children.flags().zero & quick != quick || !children.list().iter().all(|child| child.unmaps()) {
             return Err(Errno::ENOTSUP.into());
         }
-        let report = Report { bs, op: QuorumOp::Write, sectors: Sectors::of(range) };
+        let event = event_of(QuorumOp::Write, range);
         let _write = self.begin_write(rq, range).await?;
-        let children = self.list();
+        let children = children.list();
         let mut lanes = self.pool.take_bare(children.len())?;
         lanes.run(rq, children, Op::WriteZeroes(quick), range, None, |_| true).await?;
         let unable: Vec<bool> =
@@ -123,10 +90,10 @@ impl Quorum {
         for (lane, child) in children.iter().enumerate() {
             // Only now is it known which failures are to be told.
             if let Err(errno) = lanes.result(lane) {
-                report.bad(*child, Some(errno));
+                event.bad(*child, Some(errno));
             }
         }
-        self.judge(&lanes, children, &report)
+        self.judge(&lanes, children, bs, event)
     }
 
     /// Makes everything that was acknowledged durable.
@@ -135,35 +102,37 @@ impl Quorum {
     /// As for [`Quorum::write`].
     // DIVERGES: children are flushed at the same time; the C driver flushes one after the other.
     pub async fn flush(&self, rq: &Request, bs: Bs) -> Result<(), Error> {
-        let report = Report { bs, op: QuorumOp::Flush, sectors: Sectors { first: 0, count: 0 } };
+        let event = event_of(QuorumOp::Flush, ByteRange::EMPTY);
         let children = self.list();
         let mut lanes = self.pool.take_bare(children.len())?;
-        lanes.run(rq, children, Op::Flush, ByteRange::EMPTY, report.at_once(), |_| true).await?;
+        lanes.run(rq, children, Op::Flush, ByteRange::EMPTY, Some(event), |_| true).await?;
         // DIVERGES: a flush that fails sends QUORUM_FAILURE too; in the C driver it does not.
-        self.judge(&lanes, children, &report)
+        self.judge(&lanes, children, bs, event)
     }
 
     /// Changes all children alike.
     async fn change(&self, rq: &Request, bs: Bs, op: Op<'_>, range: ByteRange) -> Result<(), Error> {
-        let report = Report { bs, op: QuorumOp::Write, sectors: Sectors::of(range) };
+        let event = event_of(QuorumOp::Write, range);
         let _write = self.begin_write(rq, range).await?;
         let children = self.list();
         let mut lanes = self.pool.take_bare(children.len())?;
-        lanes.run(rq, children, op, range, report.at_once(), |_| true).await?;
-        self.judge(&lanes, children, &report)
+        lanes.run(rq, children, op, range, Some(event), |_| true).await?;
+        self.judge(&lanes, children, bs, event)
     }
 
     /// Decides whether enough children have not failed; those that have were reported.
-    pub(super) fn judge(&self, lanes: &Lanes, children: &[Child], report: &Report) -> Result<(), Error> {
+    pub(super) fn judge(
+        &self,
+        lanes: &Lanes,
+        children: &[Child],
+        bs: Bs,
+        event: QuorumEvent,
+    ) -> Result<(), Error> {
         let errors = || (0..children.len()).filter_map(|lane| Some((lane, lanes.result(lane).err()?)));
-        let failed = errors().count();
-        if failed == 0 {
+        if children.len().saturating_sub(errors().count()) >= self.options.threshold {
             return Ok(());
         }
-        if children.len().saturating_sub(failed) >= self.options.threshold {
-            return Ok(());
-        }
-        report.failure();
+        event.failure(bs);
         Err(vote::on_errors(errors()).unwrap_or(Errno::EIO).into())
     }
 }
@@ -181,8 +150,8 @@ mod tests {
     use super::*;
 
     fn sectors(offset: i64, bytes: i64) -> (i64, i64) {
-        let sectors = Sectors::of(ByteRange::new(offset, bytes).unwrap());
-        (sectors.first, sectors.count)
+        let event = event_of(QuorumOp::Read, ByteRange::new(offset, bytes).unwrap());
+        (event.sector, event.sectors)
     }
 
     #[test]

@@ -5,13 +5,13 @@
 //! repair.
 
 use super::error::Error;
-use super::io::{check_memory, Report, Sectors};
+use super::io::{check_memory, event_of};
 use super::options::ReadPattern;
 use super::repair::Ticket;
 use super::state::Quorum;
 use super::vote;
 use crate::errno::Errno;
-use crate::host::qemu::{exit_with, Bs, QuorumOp};
+use crate::host::qemu::{exit_with, Bs, QuorumEvent, QuorumOp};
 use crate::host::{Child, Lanes, Op, Request};
 use crate::iov::GuestIov;
 use crate::range::ByteRange;
@@ -32,10 +32,10 @@ impl Quorum {
         range: ByteRange,
     ) -> Result<(), Error> {
         check_memory(iov, range)?;
-        let report = Report { bs, op: QuorumOp::Read, sectors: Sectors::of(range) };
+        let event = event_of(QuorumOp::Read, range);
         match self.options.pattern {
-            ReadPattern::Quorum => self.read_all(rq, iov, range, &report).await,
-            ReadPattern::Fifo => read_first(self.list(), iov, range, &report),
+            ReadPattern::Quorum => self.read_all(rq, bs, iov, range, event).await,
+            ReadPattern::Fifo => read_first(self.list(), bs, iov, range, event),
         }
     }
 
@@ -43,9 +43,10 @@ impl Quorum {
     async fn read_all(
         &self,
         rq: &Request,
+        bs: Bs,
         iov: &GuestIov<'_>,
         range: ByteRange,
-        report: &Report,
+        event: QuorumEvent,
     ) -> Result<(), Error> {
         let reading = self.repairs.as_ref().map(|repairs| repairs.begin_read(range));
         let children = self.list();
@@ -53,8 +54,8 @@ impl Quorum {
             Some(lanes) => lanes,
             None => self.pool.take_in_turn(rq, children.len(), range.len()).await?,
         };
-        lanes.run(rq, children, Op::Read, range, report.at_once(), |_| true).await?;
-        self.judge(&lanes, children, report)?;
+        lanes.run(rq, children, Op::Read, range, Some(event), |_| true).await?;
+        self.judge(&lanes, children, bs, event)?;
         if self.options.blkverify {
             verify(&lanes, range);
         }
@@ -67,13 +68,13 @@ impl Quorum {
         );
         let winner = ballot.winner().filter(|winner| winner.voters.len() >= self.options.threshold);
         let Some((winner, from)) = winner.and_then(|winner| Some((winner, *winner.voters.first()?))) else {
-            report.failure();
+            event.failure(bs);
             return Err(Errno::EIO.into());
         };
         iov.writer().write(lanes.bytes(from, range.len()));
         let losers: Vec<usize> = ballot.losers(winner).collect();
         for child in losers.iter().filter_map(|lane| children.get(*lane)) {
-            report.bad(*child, None);
+            event.bad(*child, None);
         }
         // DIVERGES: a repair writes what has won, from private memory; the C driver writes the guest's buffer, which the guest
         // may have changed by then. And it leaves out what the guest has written meanwhile.
@@ -89,22 +90,23 @@ impl Quorum {
 /// Reads the children in their order until one succeeds; straight into the guest's memory, as nothing is compared.
 fn read_first(
     children: &[Child],
+    bs: Bs,
     iov: &GuestIov<'_>,
     range: ByteRange,
-    report: &Report,
+    event: QuorumEvent,
 ) -> Result<(), Error> {
     let mut last = Errno::EIO;
     for child in children {
         match child.read(iov, range) {
             Ok(()) => return Ok(()),
             Err(errno) => {
-                report.bad(*child, Some(errno));
+                event.bad(*child, Some(errno));
                 last = errno;
             }
         }
     }
     // DIVERGES: that no child could be read is a QUORUM_FAILURE too; the C driver does not send one in fifo mode.
-    report.failure();
+    event.failure(bs);
     Err(last.into())
 }
 

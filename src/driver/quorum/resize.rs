@@ -5,7 +5,6 @@
 
 use super::error::Error;
 use super::state::Quorum;
-use super::vote;
 use crate::errno::Errno;
 use crate::host::{Child, Length, Request};
 use crate::range::ByteRange;
@@ -17,7 +16,7 @@ impl Quorum {
     /// Sets the length of all children. Where one can't, the others get their old length back.
     ///
     /// # Errors
-    /// What most of the failed children answered, with their names.
+    /// What the child answered that can't, with its name.
     // DIVERGES: a quorum can be resized; the C driver can't.
     pub async fn truncate(&self, rq: &Request, length: Truncate) -> Result<(), Error> {
         // A repair would bring back on one child what is cut off here.
@@ -25,56 +24,59 @@ impl Quorum {
         let _write = self.begin_write(rq, rest).await?;
         let old = self.length()?;
         let children = self.list();
-        let mut failures = Vec::new();
         // What a shrink cuts off can't be brought back. So first see whether all children can be resized at all.
         if length.bytes < old {
-            let same = Truncate { bytes: old, exact: false, preallocation: 0, flags: 0 };
-            try_each(children, same, &mut failures);
-            if !failures.is_empty() {
-                return Err(failed(length, &failures, "no child was changed".to_owned()));
+            if let Err(failure) = try_each(children, unchanged(old)).1 {
+                return Err(failure.of(length, "no child was changed".to_owned()));
             }
         }
-        let done = try_each(children, length, &mut failures);
-        if failures.is_empty() {
-            return Ok(());
-        }
-        let outcome = put_back(&done, old, length.bytes < old);
-        Err(failed(length, &failures, outcome))
+        let (done, result) = try_each(children, length);
+        result.map_err(|failure| failure.of(length, put_back(done, old, length.bytes < old)))
     }
+}
+
+/// The length that a child has already.
+fn unchanged(bytes: i64) -> Truncate {
+    Truncate { bytes, exact: false, preallocation: 0, flags: 0 }
+}
+
+/// Resizes a child, or says which one can't be and why.
+fn resize(child: Child, length: Truncate) -> Result<(), Failure> {
+    child.truncate(length).map_err(|(errno, error)| Failure {
+        errno,
+        reason: format!("{} (node '{}'): {error}", child.name(), child.node_name()),
+    })
 }
 
 /// A child that could not be resized.
 struct Failure {
-    lane: usize,
     errno: Errno,
     reason: String,
 }
 
-/// Resizes the children one after the other, up to the first that fails; those that were resized.
-fn try_each(children: &[Child], length: Truncate, failures: &mut Vec<Failure>) -> Vec<Child> {
-    let mut done = Vec::new();
-    for (lane, child) in children.iter().enumerate() {
-        match child.truncate(length) {
-            Ok(()) => done.push(*child),
-            Err((errno, error)) => {
-                let reason = format!("{} (node '{}'): {error}", child.name(), child.node_name());
-                failures.push(Failure { lane, errno, reason });
-                break;
-            }
+impl Failure {
+    /// The error of the whole resize; `outcome` says what became of the other children.
+    fn of(self, length: Truncate, outcome: String) -> Error {
+        Error::Resize { bytes: length.bytes, reason: self.reason, outcome, errno: self.errno }
+    }
+}
+
+/// Resizes the children one after the other, up to the first that fails; those that were resized, and that failure.
+fn try_each(children: &[Child], length: Truncate) -> (&[Child], Result<(), Failure>) {
+    for (index, child) in children.iter().enumerate() {
+        if let Err(failure) = resize(*child, length) {
+            return (children.get(..index).unwrap_or_default(), Err(failure));
         }
     }
-    done
+    (children, Ok(()))
 }
 
 /// Gives children their old length back; what to say about that.
 fn put_back(children: &[Child], old: i64, was_shrunk: bool) -> String {
-    let back = Truncate { bytes: old, exact: false, preallocation: 0, flags: 0 };
     let stuck: Vec<String> = children
         .iter()
-        .filter_map(|child| {
-            let (_, error) = child.truncate(back).err()?;
-            Some(format!("{} (node '{}'): {error}", child.name(), child.node_name()))
-        })
+        .filter_map(|child| resize(*child, unchanged(old)).err())
+        .map(|failure| failure.reason)
         .collect();
     if !stuck.is_empty() {
         return format!(
@@ -92,17 +94,5 @@ fn put_back(children: &[Child], old: i64, was_shrunk: bool) -> String {
                 names.join(", ")
             )
         }
-    }
-}
-
-/// The error of a resize.
-fn failed(length: Truncate, failures: &[Failure], outcome: String) -> Error {
-    let reasons: Vec<&str> = failures.iter().map(|failure| failure.reason.as_str()).collect();
-    let errno = vote::on_errors(failures.iter().map(|failure| (failure.lane, failure.errno)));
-    Error::Resize {
-        bytes: length.bytes,
-        reasons: reasons.join("; "),
-        outcome,
-        errno: errno.unwrap_or(Errno::EIO),
     }
 }

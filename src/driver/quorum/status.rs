@@ -4,11 +4,11 @@
 //! Length and block status, from what all children say.
 
 use super::error::Error;
-use super::io::{Report, Sectors};
+use super::io::event_of;
 use super::state::Quorum;
 use crate::abi::QBR_BLOCK_ZERO;
 use crate::errno::Errno;
-use crate::host::qemu::{Bs, QuorumOp};
+use crate::host::qemu::QuorumOp;
 use crate::range::ByteRange;
 
 /// What a range is.
@@ -37,7 +37,7 @@ impl Quorum {
     }
 
     /// Whether a range is data or zeroes: zeroes only if all children say so.
-    pub fn block_status(&self, bs: Bs, mode: u32, range: ByteRange) -> BlockStatus {
+    pub fn block_status(&self, mode: u32, range: ByteRange) -> BlockStatus {
         let mut zeroes = range.bytes();
         let mut data = 0;
         for child in self.list() {
@@ -45,7 +45,7 @@ impl Quorum {
                 Ok((status, bytes)) if status & QBR_BLOCK_ZERO != 0 => zeroes = zeroes.min(bytes),
                 Ok((_, bytes)) => data = bytes.max(data),
                 Err(errno) => {
-                    Report { bs, op: QuorumOp::Read, sectors: Sectors::of(range) }.bad(*child, Some(errno));
+                    event_of(QuorumOp::Read, range).bad(*child, Some(errno));
                     data = range.bytes();
                     break;
                 }

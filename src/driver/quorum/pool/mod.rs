@@ -24,6 +24,7 @@ use crate::host::{spawn_thread, Lanes, Request};
 const LIMIT_PER_CHILD: usize = 64 << 20;
 /// How often to look for memory that nobody needs any more.
 const PERIOD: Duration = Duration::from_secs(1);
+
 /// A node's lanes.
 #[derive(Debug)]
 pub(super) struct Pool(Arc<Shared>);
@@ -82,9 +83,10 @@ impl Pool {
 
     /// Lends lanes, new ones if there are none. What was admitted is given back with the loan, also if it fails.
     fn loan(&self, count: usize, class: usize, need: usize, lanes: Option<Lanes>) -> Result<Loan<'_>, Errno> {
-        let mut loan = Loan { pool: self, class, need, lanes };
-        if loan.lanes.is_none() {
-            loan.lanes = Some(Lanes::new(count, capacity_of(class))?);
+        let is_new = lanes.is_none();
+        let mut loan = Loan { pool: self, class, need, lanes: lanes.unwrap_or_default() };
+        if is_new {
+            loan.lanes = Lanes::new(count, capacity_of(class))?;
         }
         Ok(loan)
     }
@@ -126,16 +128,16 @@ impl Shared {
         if !state.admit(need) {
             return None;
         }
-        if let Some(lanes) = state.pop_for(class, count) {
-            return Some(Some(lanes));
-        }
-        drop(state);
-        Some(self.pop(class, count))
+        Some(Self::pop_from(state, class, count))
     }
 
     /// Free lanes of a class, or none and room for new ones.
     fn pop(&self, class: usize, count: usize) -> Option<Lanes> {
-        let mut state = self.lock();
+        Self::pop_from(self.lock(), class, count)
+    }
+
+    /// As [`Shared::pop`], with the lock that the caller has.
+    fn pop_from(mut state: MutexGuard<'_, State>, class: usize, count: usize) -> Option<Lanes> {
         let lanes = state.pop_for(class, count);
         let surplus = if lanes.is_none() { state.make_room() } else { Vec::new() };
         // Giving memory back takes its time, which other requests needn't wait for.
@@ -145,12 +147,10 @@ impl Shared {
     }
 
     /// Takes back what a request has used.
-    fn give_back(self: &Arc<Self>, class: usize, need: usize, lanes: Option<Lanes>) {
+    fn give_back(self: &Arc<Self>, class: usize, need: usize, lanes: Lanes) {
         let mut state = self.lock();
         state.in_use = state.in_use.saturating_sub(need);
-        if let Some(lanes) = lanes {
-            state.push(class, lanes);
-        }
+        state.push(class, lanes);
         let needs_thread = !state.has_thread && state.kept > 0;
         state.has_thread |= needs_thread;
         let admitted = if state.waiting.is_empty() { Vec::new() } else { state.admit_waiting() };
@@ -190,29 +190,26 @@ pub(super) struct Loan<'a> {
     pool: &'a Pool,
     class: usize,
     need: usize,
-    lanes: Option<Lanes>,
+    lanes: Lanes,
 }
 
 impl Deref for Loan<'_> {
     type Target = Lanes;
 
     fn deref(&self) -> &Lanes {
-        self.lanes.as_ref().unwrap_or(&NO_LANES)
+        &self.lanes
     }
 }
 
 impl DerefMut for Loan<'_> {
     fn deref_mut(&mut self) -> &mut Lanes {
-        self.lanes.get_or_insert(Lanes::none())
+        &mut self.lanes
     }
 }
 
-/// What stands for lanes that aren't there.
-static NO_LANES: Lanes = Lanes::none();
-
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
-        self.pool.0.give_back(self.class, self.need, self.lanes.take());
+        self.pool.0.give_back(self.class, self.need, std::mem::take(&mut self.lanes));
     }
 }
 
