@@ -5,7 +5,7 @@
 #   scripts/root.sh create SUITE           make the tree, or bring it up to the package list below (SUITE: bookworm, trixie)
 #   scripts/root.sh run SUITE [--] CMD...  run CMD inside it; the same as scripts/in-root SUITE CMD..., which says what CMD sees
 #   scripts/root.sh path SUITE             print its folder
-#   scripts/root.sh versions SUITE         print the versions of QEMU, Gluster and rustc in it
+#   scripts/root.sh versions SUITE         print the versions of QEMU, Gluster, Ceph and rustc in it
 #   scripts/root.sh destroy SUITE          remove it
 #
 # QBR_REFRESH=1 create also upgrades what is installed. Packages come from the mirror that this machine's apt uses, with
@@ -25,6 +25,7 @@ packages() {
     echo ca-certificates procps iproute2 attr strace e2fsprogs xz-utils python3
     echo qemu-utils qemu-block-extra
     echo glusterfs-server glusterfs-client libglusterfs-dev
+    echo ceph-mon ceph-osd ceph-mgr ceph-common librados-dev python3-rados python3-rbd rbd-nbd
     echo gcc g++ make pkg-config meson ninja-build libclang-dev libglib2.0-dev zlib1g-dev dpkg-dev patch flex bison
     case $1 in
     # Debian 12 has qemu-storage-daemon in another package, and a new enough Rust under another name.
@@ -119,7 +120,7 @@ install_packages() {
     run_logged "root-$suite" tree_apt "$root" update || die "the package lists of $suite could not be read"
     [[ -z ${QBR_REFRESH:-} && -e $root/.complete ]] ||
         run_logged "root-$suite" tree_apt "$root" dist-upgrade || die "upgrading the $suite tree failed"
-    say "installing QEMU, Gluster and build tools in it"
+    say "installing QEMU, Gluster, Ceph and build tools in it"
     # shellcheck disable=SC2046
     run_logged "root-$suite" tree_apt "$root" install $(packages "$suite") || die "installing packages in the $suite tree failed"
     packages "$suite" > "$root/.complete.new"
@@ -145,7 +146,7 @@ create() {
 
 versions() {
     dpkg-query --admindir="$1/var/lib/dpkg" -W -f '${db:Status-Abbrev}${Package}=${Version}\n' \
-        qemu-utils glusterfs-server rustc rustc-web 2> /dev/null | sed -n 's/^ii *//p'
+        qemu-utils glusterfs-server ceph-osd rustc rustc-web 2> /dev/null | sed -n 's/^ii *//p'
 }
 
 # Processes whose root directory is this tree.
