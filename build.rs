@@ -32,6 +32,64 @@ fn main() {
     if env::var_os("CARGO_FEATURE_GLUSTER").is_some() {
         gluster(&out);
     }
+    if env::var_os("CARGO_FEATURE_RBD").is_some() {
+        rbd(&out);
+    }
+}
+
+/// The part of librados that the rbd driver calls. It has no .pc file; its header and library are in the default places.
+fn rbd(out: &std::path::Path) {
+    let mut builder = builder().header_contents("rados.h", "#include <rados/librados.h>\n");
+    for function in [
+        "create",
+        "shutdown",
+        "connect",
+        "conf_read_file",
+        "conf_parse_env",
+        "conf_set",
+        "conf_get",
+        "get_instance_id",
+        "buffer_free",
+        "ioctx_create2?",
+        "ioctx_destroy",
+        "ioctx_get_id",
+        "ioctx_set_namespace",
+        "ioctx_snap_set_read",
+        "ioctx_selfmanaged_snap_set_write_ctx",
+        "ioctx_selfmanaged_snap_rollback",
+        "set_pool_full_try",
+        "aio_create_completion2",
+        "aio_get_return_value",
+        "aio_get_version",
+        "aio_release",
+        "aio_read",
+        "aio_write",
+        "aio_write_full",
+        "aio_remove",
+        "aio_stat",
+        "aio_notify",
+        "aio_ioctx_selfmanaged_snap_(create|remove)",
+        "aio_(read|write)_op_operate",
+        "create_(read|write)_op",
+        "release_(read|write)_op",
+        "read_op_(exec|read)",
+        "write_op_(assert_version|assert_exists|create|write|write_full|writesame|zero|truncate|remove|exec|set_alloc_hint2)",
+        "watch3",
+        "watch_flush",
+        "unwatch2",
+        "notify_ack",
+    ] {
+        builder = builder.allowlist_function(format!("rados_{function}"));
+    }
+    builder
+        .allowlist_var("LIBRADOS_(CREATE_EXCLUSIVE|OPERATION_NOFLAG)")
+        .blocklist_type("timespec|timeval|__time_t|__suseconds_t|__syscall_slong_t|time_t")
+        .raw_line("use libc::time_t;")
+        .generate()
+        .expect("librados' header (librados-dev) can be read by libclang")
+        .write_to_file(out.join("rados.rs"))
+        .expect("OUT_DIR is writable");
+    println!("cargo:rustc-link-lib=dylib=rados");
 }
 
 /// The part of libgfapi that the gluster driver calls.

@@ -35,10 +35,12 @@
 #define QBR_BDRV_PROTOCOL_OPEN bdrv_open
 #define QBR_BDRV_GETLENGTH bdrv_co_getlength
 #define QBR_BDRV_GET_ALLOCATED_FILE_SIZE bdrv_co_get_allocated_file_size
+#define QBR_BDRV_GET_INFO bdrv_co_get_info
 #else
 #define QBR_BDRV_PROTOCOL_OPEN bdrv_file_open
 #define QBR_BDRV_GETLENGTH bdrv_getlength
 #define QBR_BDRV_GET_ALLOCATED_FILE_SIZE bdrv_get_allocated_file_size
+#define QBR_BDRV_GET_INFO bdrv_get_info
 #endif
 
 /* --- Block status: a boolean until 10.0, a set of flags since 10.2 ---------------------------------------------------------- */

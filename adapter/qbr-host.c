@@ -149,11 +149,26 @@ static bool qbr_report_scalar(const char *key, QObject *value, QbrOptionFn fn, v
     }
 }
 
+/* Takes an empty list out, which flattening has left where it was. */
+static void qbr_drop_empty_list(QDict *options, const char *prefix)
+{
+    g_autofree char *name = g_strndup(prefix, strlen(prefix) - 1);
+    QList *list = qobject_to(QList, qdict_get(options, name));
+
+    if (list && qlist_empty(list)) {
+        qdict_del(options, name);
+    }
+}
+
 void qbr_host_qdict_take(QDict *options, const char *key, QbrOptionFn fn, void *opaque)
 {
     bool is_prefix = g_str_has_suffix(key, ".");
-    const QDictEntry *entry = qdict_first(options);
+    const QDictEntry *entry;
 
+    if (is_prefix) {
+        qbr_drop_empty_list(options, key);
+    }
+    entry = qdict_first(options);
     while (entry) {
         const QDictEntry *next = qdict_next(options, entry);
         const char *name = qdict_entry_key(entry);
@@ -164,6 +179,11 @@ void qbr_host_qdict_take(QDict *options, const char *key, QbrOptionFn fn, void *
         }
         entry = next;
     }
+}
+
+void qbr_host_qdict_put(QDict *options, const char *key, const char *value)
+{
+    qdict_put_str(options, key, value);
 }
 
 int64_t qbr_host_qdict_array_entries(QDict *options, const char *prefix)

@@ -21,15 +21,18 @@ struct iovec;
 
 typedef struct BDRVReopenState BDRVReopenState;
 typedef struct BdrvChild BdrvChild;
+typedef struct BlockDriverInfo BlockDriverInfo;
 typedef struct BlockDriverState BlockDriverState;
 typedef struct BlockdevCreateOptions BlockdevCreateOptions;
 typedef struct Error Error;
+typedef struct ImageInfoSpecific ImageInfoSpecific;
 typedef struct QDict QDict;
 typedef struct QEMUIOVector QEMUIOVector;
+typedef struct QEMUSnapshotInfo QEMUSnapshotInfo;
 typedef struct QemuOpts QemuOpts;
 
 /* Raised whenever a declaration below changes; an adapter and an archive with different numbers do not register. */
-#define QBR_HOST_VERSION 2u
+#define QBR_HOST_VERSION 3u
 
 /* Modules and built-in drivers alike keep these services to themselves. */
 #ifndef QBR_HOST_API
@@ -184,6 +187,36 @@ QBR_HOST_API void qbr_host_quorum_report_bad(uint32_t type, int error, BdrvChild
 /* Sends QUORUM_FAILURE. */
 QBR_HOST_API void qbr_host_quorum_failure(BlockDriverState *bs, int64_t sector, int64_t sectors);
 
+/* --- Images (drivers whose nodes are images in a store that knows them) ---------------------------------------------------- */
+
+/* Tells how large the pieces are in which an image is stored, in bytes. Also where bdrv_get_info runs: in a coroutine or not. */
+QBR_HOST_API void qbr_host_info_set_cluster_size(BlockDriverInfo *info, uint32_t bytes);
+
+/* Formats of encrypted rbd images. */
+#define QBR_RBD_PLAIN 0u
+#define QBR_RBD_LUKS 1u
+#define QBR_RBD_LUKS2 2u
+
+/* What is to be said about an rbd image besides what there is to say about every image; belongs to the caller of the driver. */
+QBR_HOST_API ImageInfoSpecific *qbr_host_rbd_info(uint32_t encryption);
+
+/* The name and the id of a snapshot that is to be created; never NULL, may be empty, valid as long as @info. */
+QBR_HOST_API const char *qbr_host_snapshot_name(const QEMUSnapshotInfo *info);
+QBR_HOST_API const char *qbr_host_snapshot_id(const QEMUSnapshotInfo *info);
+
+/*
+ * A table of @count snapshots about which nothing is said yet; NULL if @count is 0, or if there is no memory. It goes to the
+ * caller of the driver, or to qbr_host_free().
+ */
+QBR_HOST_API QEMUSnapshotInfo *qbr_host_snapshots_new(size_t count);
+/* Describes one of them: @name (cut off where QEMU has no more room) is its id too, @size the length of the image in it. */
+QBR_HOST_API void qbr_host_snapshots_set(QEMUSnapshotInfo *table, size_t index, const char *name, uint64_t size);
+
+/* --- Secrets -------------------------------------------------------------------------------------------------------------- */
+
+/* What the secret object named @id holds, in base64; NULL with *errp set. Main loop, in a coroutine or not. */
+QBR_HOST_API char *qbr_host_secret_base64(const char *id, Error **errp);
+
 /* --- Options -------------------------------------------------------------------------------------------------------------- */
 
 /* Called once per option; @key and @value are valid during the call only. */
@@ -191,9 +224,13 @@ typedef void (*QbrOptionFn)(void *opaque, const char *key, const char *value);
 
 /*
  * Takes every scalar option named @key, or beginning with @key if that ends in a dot, out of a flat QDict. Numbers and
- * booleans arrive in their option spelling (123, on, off). Other values stay in the dictionary.
+ * booleans arrive in their option spelling (123, on, off). Other values stay in the dictionary, except for an empty list of
+ * the name in front of the dot: it says nothing.
  */
 QBR_HOST_API void qbr_host_qdict_take(QDict *options, const char *key, QbrOptionFn fn, void *opaque);
+
+/* Sets an option to a text, in place of the value that it had. */
+QBR_HOST_API void qbr_host_qdict_put(QDict *options, const char *key, const char *value);
 
 /* Flattens @options and counts the elements of the array whose keys begin with @prefix; -1 if there are gaps. */
 QBR_HOST_API int64_t qbr_host_qdict_array_entries(QDict *options, const char *prefix);
@@ -206,7 +243,7 @@ QBR_HOST_API char *qbr_host_opts_take(QemuOpts *opts, const char *key);
 /* Takes one creation option of type size; @fallback if absent. */
 QBR_HOST_API uint64_t qbr_host_opts_take_size(QemuOpts *opts, const char *key, uint64_t fallback);
 
-/* Frees a string that a service returned; NULL is allowed. */
+/* Frees a string or a table that a service returned; NULL is allowed. */
 QBR_HOST_API void qbr_host_free(void *ptr);
 
 /* --- Guest memory --------------------------------------------------------------------------------------------------------- */

@@ -19,12 +19,15 @@
 typedef struct BDRVReopenState BDRVReopenState;
 typedef struct BdrvChild BdrvChild;
 typedef struct BlockDriver BlockDriver;
+typedef struct BlockDriverInfo BlockDriverInfo;
 typedef struct BlockDriverState BlockDriverState;
 typedef union BlockReopenQueue BlockReopenQueue;
 typedef struct BlockdevCreateOptions BlockdevCreateOptions;
 typedef struct Error Error;
+typedef struct ImageInfoSpecific ImageInfoSpecific;
 typedef struct QDict QDict;
 typedef struct QEMUIOVector QEMUIOVector;
+typedef struct QEMUSnapshotInfo QEMUSnapshotInfo;
 typedef struct QemuOpts QemuOpts;
 
 /*
@@ -494,6 +497,246 @@ void qbr_quorum_child_perm(BlockDriverState *bs,
  */
 bool qbr_quorum_recurse_can_replace(BlockDriverState *bs,
                                     BlockDriverState *node);
+
+/*
+ `.bdrv_parse_filename`. Puts the options that @filename stands for into @options, or leaves them alone and sets @errp.
+ Main loop.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+void qbr_rbd_parse_filename(const char *filename,
+                            QDict *options,
+                            Error **errp);
+
+/*
+ `.bdrv_open` (7.2: `.bdrv_file_open`). Opens the image that @options name and takes them out of the dictionary.
+ Main loop, not in a coroutine; blocks on the network. 0, or -errno with @errp set.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_open(BlockDriverState *bs,
+                 QDict *options,
+                 int flags,
+                 Error **errp);
+
+/*
+ `.bdrv_reopen_prepare`. Opens the node's image anew with the flags of the reopen; options can't be changed.
+ Main loop; blocks on the network. 0, or -errno with @errp set and nothing to undo.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_reopen_prepare(BDRVReopenState *state,
+                           BlockReopenQueue *_queue,
+                           Error **errp);
+
+/*
+ `.bdrv_reopen_commit`. The node uses what prepare has opened from here on. Main loop; the node is drained.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+void qbr_rbd_reopen_commit(BDRVReopenState *state);
+
+/*
+ `.bdrv_reopen_abort`. Closes what prepare has opened. Main loop.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+void qbr_rbd_reopen_abort(BDRVReopenState *state);
+
+/*
+ `.bdrv_close`. Lets go of the image. Main loop; no request is in flight.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+void qbr_rbd_close(BlockDriverState *bs);
+
+/*
+ `.bdrv_co_create`. Creates an image as blockdev-create asks. Coroutine; does not block. 0, or -errno with @errp set.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_co_create(BlockdevCreateOptions *options,
+                      Error **errp);
+
+/*
+ `.bdrv_co_create_opts`. Creates an image as qemu-img create asks. Coroutine; does not block. 0, or -errno with @errp set.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_co_create_opts(BlockDriver *_drv,
+                           const char *filename,
+                           QemuOpts *opts,
+                           Error **errp);
+
+/*
+ `.bdrv_co_truncate`. Sets the length to @offset bytes; @exact and @flags make no difference. Coroutine.
+ 0, or -errno with @errp set.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_co_truncate(BlockDriverState *bs,
+                        int64_t offset,
+                        bool _exact,
+                        unsigned int prealloc,
+                        unsigned int _flags,
+                        Error **errp);
+
+/*
+ `.bdrv_co_getlength` (7.2: `.bdrv_getlength`). Length of the image in bytes, or -errno. In a coroutine or in the main loop;
+ asks nobody.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int64_t qbr_rbd_getlength(BlockDriverState *bs);
+
+/*
+ `.bdrv_co_get_info` (7.2: `.bdrv_get_info`). Tells the size of the image's objects. In a coroutine or in the main loop; asks
+ nobody. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_get_info(BlockDriverState *bs,
+                     BlockDriverInfo *info);
+
+/*
+ `.bdrv_get_specific_info`. What there is to say about rbd images alone, for the caller to free; NULL with @errp set. Main
+ loop; asks nobody.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+ImageInfoSpecific *qbr_rbd_get_specific_info(BlockDriverState *bs,
+                                             Error **errp);
+
+/*
+ `.bdrv_co_preadv`. Reads @bytes bytes from @offset on into @qiov. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_co_preadv(BlockDriverState *bs,
+                      int64_t offset,
+                      int64_t bytes,
+                      QEMUIOVector *qiov,
+                      unsigned int _flags);
+
+/*
+ `.bdrv_co_pwritev`. Writes @bytes bytes of @qiov from @offset on. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_co_pwritev(BlockDriverState *bs,
+                       int64_t offset,
+                       int64_t bytes,
+                       QEMUIOVector *qiov,
+                       unsigned int _flags);
+
+/*
+ `.bdrv_co_pwrite_zeroes`. Writes @bytes zero bytes from @offset on; with `BDRV_REQ_MAY_UNMAP` in @flags by giving space back.
+ Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_co_pwrite_zeroes(BlockDriverState *bs,
+                             int64_t offset,
+                             int64_t bytes,
+                             unsigned int flags);
+
+/*
+ `.bdrv_co_pdiscard`. Gives back the space of @bytes bytes from @offset on. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+/*
+ `.bdrv_co_flush_to_disk`. Makes acknowledged writes durable. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_co_flush_to_disk(BlockDriverState *bs);
+
+/*
+ `.bdrv_co_block_status`. What the range holds: @pnum bytes that are alike, stored at @map in @file. Coroutine.
+ @mode is `BDRV_WANT_*` of QEMU 10.2 (older: 2 for `want_zero`, else 0). `BDRV_BLOCK_*` or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_co_block_status(BlockDriverState *bs,
+                            unsigned int mode,
+                            int64_t offset,
+                            int64_t bytes,
+                            int64_t *pnum,
+                            int64_t *map,
+                            BlockDriverState **file);
+
+/*
+ `.bdrv_snapshot_create`. Makes the snapshot that @info names. Main loop, not in a coroutine; blocks on the network. 0, or
+ -errno with the reason printed, as there is no place for it.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_snapshot_create(BlockDriverState *bs,
+                            QEMUSnapshotInfo *info);
+
+/*
+ `.bdrv_snapshot_goto`. Gives the image the content that it had in the snapshot @id. Main loop, not in a coroutine; blocks on
+ the network. 0, or -errno with the reason printed, as there is no place for it.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_snapshot_goto(BlockDriverState *bs,
+                          const char *id);
+
+/*
+ `.bdrv_snapshot_delete`. Deletes the snapshot with that @id and @name, either of which may be NULL. Main loop, not in a
+ coroutine; blocks on the network. 0, or -errno with @errp set.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_snapshot_delete(BlockDriverState *bs,
+                            const char *id,
+                            const char *name,
+                            Error **errp);
+
+/*
+ `.bdrv_snapshot_list`. How many snapshots there are, and in @table (for the caller to free; NULL if there is none) which, or
+ -errno. Main loop, not in a coroutine; may block on the network.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_snapshot_list(BlockDriverState *bs,
+                          QEMUSnapshotInfo **table);
+
+/*
+ `.bdrv_co_invalidate_cache`. Forgets what is known of the image, which somebody else had until now. Coroutine. On failure
+ @errp is set.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+void qbr_rbd_co_invalidate_cache(BlockDriverState *bs,
+                                 Error **errp);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -15,7 +15,7 @@ lib=$build/lib
 work=$build/archive
 mkdir -p "$lib" "$work" "$build/log"
 
-need_packages gcc libc6-dev binutils pkg-config libclang-dev libglusterfs-dev
+need_packages gcc libc6-dev binutils pkg-config libclang-dev libglusterfs-dev librados-dev
 need_rust
 
 features=()

@@ -4,12 +4,14 @@
 #
 # Usage: c-modules.sh VERSION        (7.2, 10.0 or 10.2, after QEMU=VERSION scripts/qemu.sh)
 # Leaves build/qemu-VERSION/c-drivers/block-DRIVER.so and prints that folder; QEMU_MODULE_DIR=FOLDER chooses them.
-# Only for the drivers whose C form needs nothing but QEMU: the others have a stock build (STOCK=1 scripts/qemu.sh) to be compared with.
+# For the drivers whose C form needs nothing but QEMU, and for rbd, whose C form needs librbd: the oracle runs the same program
+# with either. gluster has a stock build (STOCK=1 scripts/qemu.sh) to be compared with.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-DRIVERS=(quorum replication)
+DRIVERS=(quorum replication rbd)
+declare -A LIBRARIES=([rbd]="-lrbd -lrados")
 PROGRAMS=(qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64)
 
 (($# == 1)) || die "usage: c-modules.sh VERSION"
@@ -51,7 +53,7 @@ check_symbols() {
     local module=$1 program missing libraries
     for program in "${PROGRAMS[@]}"; do
         [[ -x $folder/$program ]] || continue
-        mapfile -t libraries < <(ldd "$folder/$program" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p')
+        mapfile -t libraries < <(ldd "$folder/$program" "$module" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p' | sort -u)
         missing=$(comm -23 <(nm -D --undefined-only "$module" | awk '$1 == "U" { sub(/@.*/, "", $2); print $2 }' | sort -u) \
             <(nm -D --defined-only "$folder/$program" "${libraries[@]}" | awk 'NF { sub(/@.*/, "", $NF); print $NF }' | sort -u))
         [[ -z $missing ]] || die "$program lacks what the C form of $(basename "$module") needs: ${missing//$'\n'/ }"
@@ -64,16 +66,23 @@ for driver in "${DRIVERS[@]}"; do
     # Not ours yet in this tree, or built into the programs.
     [[ -f $original && -f $folder/block-$driver.so ]] || continue
     if [[ ! -f $module || $original -nt $module || $stamp -nt $module || $folder/config-host.h -nt $module ]]; then
+        [[ $driver != rbd ]] || need_packages librbd-dev librados-dev
         step "building QEMU's own C driver $driver as a module for ${folder#"$QBR_TOP/"}"
-        mapfile -t words < <(compile_command "$driver" "$original" "$module.o")
+        source=$original
+        if [[ $driver == rbd ]]; then
+            # This QEMU was configured without a look at librbd, so that what it can do is said here.
+            source=$module.c
+            printf '%s\n' '#include "qemu/osdep.h"' '#define HAVE_RBD_NAMESPACE_EXISTS' "#include \"$original\"" > "$source"
+        fi
+        mapfile -t words < <(compile_command "$driver" "$source" "$module.o")
         ((${#words[@]} > 2)) || die "there is no compile command for $driver"
         (cd "${words[0]}" && run_logged "c-modules-$1" "${words[@]:1}") || die "$original could not be compiled"
         run_logged "c-modules-$1" gcc -shared -fPIC -o "$module.new" "$module.o" "$stamp" \
-            -Wl,--allow-shlib-undefined -Wl,-z,relro -Wl,-z,now ||
+            -Wl,--allow-shlib-undefined -Wl,-z,relro -Wl,-z,now ${LIBRARIES[$driver]:-} ||
             die "$module could not be linked"
         check_symbols "$module.new"
         mv "$module.new" "$module"
-        rm -f "$module.o"
+        rm -f "$module.o" "$module.c"
     fi
 done
 echo "$folder/c-drivers"

@@ -15,7 +15,7 @@ LOGS=$QBR_LOG/check
 LANES=(debian12 debian13 sources qemu rust)
 CELLS=(debian12 debian13 qemu-10.0)
 # What the setup scripts and tests need on this machine, installed in one go as two apt-get would be in each other's way.
-PACKAGES=(gcc g++ libc6-dev make binutils pkg-config libclang-dev libglusterfs-dev ninja-build meson python3 python3-venv
+PACKAGES=(gcc g++ libc6-dev make binutils pkg-config libclang-dev libglusterfs-dev librados-dev ninja-build meson python3 python3-venv
     libglib2.0-dev zlib1g-dev libaio-dev liburing-dev libzstd-dev libpixman-1-dev libgnutls28-dev libfdt-dev libslirp-dev flex bison
     debootstrap debian-archive-keyring e2fsprogs iproute2 strace valgrind shellcheck)
 
@@ -94,12 +94,11 @@ cargo_fmt() {
 
 cargo_clippy() {
     if ! cargo clippy --version > /dev/null 2>&1; then echo "skip - clippy # clippy is not installed"; return; fi
-    cargo_in_build clippy --all-targets --features rbd -- -D warnings && echo "ok - clippy"
+    cargo_in_build clippy --all-targets -- -D warnings && echo "ok - clippy"
 }
 
 cargo_doc() { RUSTDOCFLAGS='-D warnings' cargo_in_build doc --no-deps --document-private-items; }
-# With what is not part of the archive yet.
-cargo_tests() { cargo_in_build test --features rbd; }
+cargo_tests() { cargo_in_build test; }
 
 loom() {
     cd "$QBR_TOP"

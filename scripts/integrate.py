@@ -7,7 +7,8 @@ usage: integrate.py apply  TREE [--drivers NAME,...] [--archive FILE]
        integrate.py status TREE
 
 apply replaces QEMU's C drivers by the adapters in adapter/, and edits block/meson.build so that they are built and
-linked with the Rust archive: as modules, or into the programs when QEMU is configured without modules. Default are
+linked with the Rust archive: as modules, or into the programs when QEMU is configured without modules. Where a driver
+needs another library than QEMU's own did, meson.build looks for that one. Default are
 all drivers that have an adapter, and build/lib/libqemu_block_rs.a. A second apply brings the tree up to date with the
 adapters and changes nothing that is up to date already. revert restores every byte and removes every file that apply
 added. The originals and the list of what was done are kept in TREE/.qemu-block-rs until then.
@@ -26,8 +27,10 @@ import sys
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 KEEP = ".qemu-block-rs"
 MESON = "block/meson.build"
+TOP_MESON = "meson.build"
 SHARED = {
     "block/qbr/qbr-child.c": "adapter/qbr-child.c",
+    "block/qbr/qbr-image.c": "adapter/qbr-image.c",
     "block/qbr/qbr-host.c": "adapter/qbr-host.c",
     "block/qbr/qbr-host.h": "adapter/qbr-host.h",
     "block/qbr/qbr-compat.h": "adapter/qbr-compat.h",
@@ -37,7 +40,8 @@ SHARED = {
 # One row per driver. "dependency": QEMU's name for the library whose presence decides whether the driver is built;
 # "condition": a Meson condition instead, or None; "row": the line of the module list that QEMU has for it (None: it has none,
 # as the driver is always built in, and a line is added); "built_in": the text that builds it in, which is taken out;
-# "children": whether its nodes have children, for which there are services of their own.
+# "services": sources with services for drivers of its kind; "library": what to change in the search for its library, where
+# ours needs another one than QEMU's (what to find, what to put there).
 DRIVERS = {
     "gluster": {
         "dependency": "glusterfs",
@@ -48,19 +52,24 @@ DRIVERS = {
         "dependency": "rbd",
         "row": r"^  \[rbd, 'rbd', files\('rbd\.c'\)\],\n",
         "built_in": None,
+        "services": ["qbr/qbr-image.c"],
+        # Ours speaks to librados itself, and librbd need not be there.
+        "library": (r"^(rbd = not_found\nif not get_option\('rbd'\)\.auto\(\) or have_block\n"
+                    r"  librados = cc\.find_library\([^)]*\)[^)]*\)\n)(?:  .*\n)+endif\n",
+                    r"\1  rbd = librados\nendif\n"),
     },
     "quorum": {
         "condition": None,
         "row": None,
         "built_in": r"^  'quorum\.c',\n",
-        "children": True,
+        "services": ["qbr/qbr-child.c"],
     },
     "replication": {
         "condition": "not get_option('replication').disabled()",
         "row": None,
         "built_in": r"^if (?:not get_option\('replication'\)\.disabled\(\)|get_option\('replication'\)\.allowed\(\))\n"
                     r"  block_ss\.add\(files\('replication\.c'\)\)\nendif\n",
-        "children": True,
+        "services": ["qbr/qbr-child.c"],
     },
 }
 LIST_START = r"^modsrc = \[\]\nforeach m : \[\n"
@@ -93,12 +102,17 @@ def write(path, data):
 # --- what a tree is to look like ---------------------------------------------------------------------------------
 
 
-def substitute(text, pattern, replacement, what):
+def substitute(text, pattern, replacement, what, name=MESON):
     """Replace the one place where pattern matches."""
-    result, count = re.subn(pattern, lambda _match: replacement, text, flags=re.MULTILINE)
+    result, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
     if count != 1:
-        raise Refused(f"{MESON}: {what}: found {count} times instead of once; this QEMU is not one that is known here")
+        raise Refused(f"{name}: {what}: found {count} times instead of once; this QEMU is not one that is known here")
     return result
+
+
+def literal(text):
+    """A replacement that has no references in it."""
+    return lambda _match: text
 
 
 def quote(text):
@@ -140,17 +154,26 @@ def edit_meson(text, names, archive):
     added = ""
     for name in names:
         driver = DRIVERS[name]
-        services = "'qbr/qbr-host.c'" + (", 'qbr/qbr-child.c'" if driver.get("children") else "")
-        row = f"  [qbr_{name}, '{name}', files('{name}.c', {services})],\n"
+        sources = ", ".join(quote(source) for source in [f"{name}.c", "qbr/qbr-host.c", *driver.get("services", [])])
+        row = f"  [qbr_{name}, '{name}', files({sources})],\n"
         if driver["built_in"]:
             text = substitute(text, driver["built_in"], "", f"the line that builds {name} in")
         if driver["row"]:
-            text = substitute(text, driver["row"], row, f"the module row of {name}")
+            text = substitute(text, driver["row"], literal(row), f"the module row of {name}")
         else:
             added += row
     definitions = archive_text(archive) + "".join(dependency_text(name, DRIVERS[name]) for name in names)
     start = "modsrc = []\n" + definitions + "foreach m : [\n" + added
-    return substitute(text, LIST_START, start, "the list of block modules")
+    return substitute(text, LIST_START, literal(start), "the list of block modules")
+
+
+def edit_top_meson(text, names):
+    """meson.build with the libraries of the given drivers looked for."""
+    for name in names:
+        if "library" in DRIVERS[name]:
+            pattern, replacement = DRIVERS[name]["library"]
+            text = substitute(text, pattern, replacement, f"the search for the library of {name}", TOP_MESON)
+    return text
 
 
 def check_names(path, data):
@@ -171,6 +194,8 @@ def wanted_files(original_of, names, archive):
         if target.endswith(".c"):
             check_names(path, files[target])
     files[MESON] = edit_meson(original_of(MESON).decode(), names, archive).encode()
+    if any("library" in DRIVERS[name] for name in names):
+        files[TOP_MESON] = edit_top_meson(original_of(TOP_MESON).decode(), names).encode()
     return files
 
 
@@ -184,7 +209,7 @@ class Tree:
     def __init__(self, path):
         self.path = os.path.abspath(path)
         self.keep = os.path.join(self.path, KEEP)
-        for needed in ("VERSION", "configure", MESON, "block/gluster.c"):
+        for needed in ("VERSION", "configure", TOP_MESON, MESON, "block/gluster.c"):
             if not os.path.exists(os.path.join(self.path, needed)):
                 raise Refused(f"{self.path} is not a QEMU source tree: {needed} is missing")
         self.record = None

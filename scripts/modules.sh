@@ -4,14 +4,14 @@
 #
 # Variables: QBR_MODULES_DIR (where block-*.so go; default $QBR_BUILD/modules), QEMU_SOURCE (source folder of the
 # installed QEMU, where Debian's archive does not have it any more), QBR_BUILD, QBR_SRC.
-# Prints the folder. Try a module with: QEMU_MODULE_DIR=FOLDER qemu-img info gluster://HOST/VOLUME/IMAGE
+# Prints the folder. Try a module with: QEMU_MODULE_DIR=FOLDER qemu-img info gluster://HOST/VOLUME/IMAGE (or rbd:POOL/IMAGE)
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=scripts/qemu-common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/qemu-common.sh"
 
-DRIVERS=(gluster)
+DRIVERS=(gluster rbd)
 MODULES=${QBR_MODULES_DIR:-$QBR_BUILD/modules}
 WORK=$QBR_BUILD/modules-work
 

@@ -11,7 +11,7 @@ qemu_source_version() {
 # drivers that exist here.
 qemu_packages() {
     echo gcc libc6-dev make pkg-config ninja-build meson python3 python3-venv libglib2.0-dev zlib1g-dev \
-        libaio-dev liburing-dev libzstd-dev libglusterfs-dev
+        libaio-dev liburing-dev libzstd-dev libglusterfs-dev librados-dev
     # QEMU before 8.1 wants a display library even for its tools.
     [[ $(cut -d. -f1 "$1/VERSION") -ge 8 ]] || echo libpixman-1-dev
 }

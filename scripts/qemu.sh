@@ -18,6 +18,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/qemu-common.sh"
 # Features of the build where this QEMU knows them; a system library that is missing is an error, not a gap.
 TOOL_FEATURES=(linux-aio linux-io-uring zstd gnutls glusterfs coroutine-pool iconv
     bochs cloop dmg parallels qcow1 qed replication vdi vhdx vmdk vpc vvfat)
+# What QEMU's own driver of that name needs is not asked for: there is Debian's own build to compare with.
+[[ -n ${STOCK:-} ]] || TOOL_FEATURES+=(rbd)
 SYSTEM_FEATURES=(kvm tcg fdt vnc slirp pixman vhost-net vhost-user vhost-kernel vhost-vdpa tpm)
 
 need_root "$@"

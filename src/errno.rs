@@ -22,6 +22,10 @@ impl Errno {
     pub const ENOTSUP: Self = Self(libc::ENOTSUP);
     /// File exists.
     pub const EEXIST: Self = Self(libc::EEXIST);
+    /// No such file or object.
+    pub const ENOENT: Self = Self(libc::ENOENT);
+    /// Busy.
+    pub const EBUSY: Self = Self(libc::EBUSY);
     /// Permission denied.
     pub const EACCES: Self = Self(libc::EACCES);
     /// Read-only file system.

@@ -82,6 +82,73 @@ impl GuestIov<'_> {
         }
     }
 
+    /// The bytes from `at` on, if they stand in one piece.
+    #[must_use]
+    pub fn span(&self, at: usize, length: usize) -> Option<Span<'_>> {
+        let mut at = at;
+        for index in 0..self.count {
+            let element = self.element(index);
+            if at < element.iov_len {
+                let fits = element.iov_len.saturating_sub(at) >= length;
+                let start = element.iov_base.cast::<u8>().wrapping_add(at);
+                // SAFETY: within an element, whose memory is valid for 'rq (type invariant).
+                return fits.then(|| unsafe { Span::from_raw(start, length) });
+            }
+            at = at.saturating_sub(element.iov_len);
+        }
+        None
+    }
+
+    /// One of the elements.
+    fn element(&self, index: usize) -> iovec {
+        debug_assert!(index < self.count);
+        // SAFETY: the callers stay below `count`, and the elements are valid for 'rq (type invariant).
+        let element = unsafe { self.elements.as_ptr().add(index) };
+        // SAFETY: as above; QEMU does not change the array while the request is in flight.
+        unsafe { element.read() }
+    }
+
+    /// Copies `length` bytes from byte `at` on to `target`, as they are now. What the vector doesn't have is left out.
+    ///
+    /// # Safety
+    /// `target` has room for so many bytes, and nobody else uses them.
+    pub unsafe fn copy_out(&self, at: usize, target: *mut u8, length: usize) {
+        let mut done: usize = 0;
+        for (start, bytes) in self.parts(at, length) {
+            // SAFETY: `bytes` fits in both; private memory and the guest's don't overlap. The guest may race with us, as with any
+            // device.
+            unsafe { target.wrapping_add(done).copy_from_nonoverlapping(start, bytes) }
+            done = done.saturating_add(bytes);
+        }
+    }
+
+    /// Fills `length` bytes from byte `at` on: with `bytes`, and with zeroes behind them.
+    pub fn copy_in(&self, at: usize, bytes: &[u8], length: usize) {
+        let mut rest = bytes;
+        for (start, part) in self.parts(at, length) {
+            let (now, later) = rest.split_at_checked(part).unwrap_or((rest, &[]));
+            // SAFETY: within an element, whose memory is valid for 'rq (type invariant); as in `copy_out`.
+            unsafe { start.copy_from_nonoverlapping(now.as_ptr(), now.len()) }
+            let zeroes = part.saturating_sub(now.len());
+            // SAFETY: as above.
+            unsafe { start.wrapping_add(now.len()).write_bytes(0, zeroes) }
+            rest = later;
+        }
+    }
+
+    /// The pieces of memory that hold `length` bytes from byte `at` on.
+    fn parts(&self, at: usize, length: usize) -> impl Iterator<Item = (*mut u8, usize)> + '_ {
+        let (mut skip, mut left) = (at, length);
+        (0..self.count).filter_map(move |index| {
+            let element = self.element(index);
+            let cut = skip.min(element.iov_len);
+            skip = skip.saturating_sub(cut);
+            let now = element.iov_len.saturating_sub(cut).min(left);
+            left = left.saturating_sub(now);
+            (now > 0).then(|| (element.iov_base.cast::<u8>().wrapping_add(cut), now))
+        })
+    }
+
     /// The elements without their first `skip` bytes: what is left to do after a short transfer.
     ///
     /// Allocates, and is therefore for the rare case only. `None` if memory is short.
@@ -91,10 +158,7 @@ impl GuestIov<'_> {
         rest.try_reserve_exact(self.count).ok()?;
         let mut skip = skip;
         for index in 0..self.count {
-            // SAFETY: `index < count`, and the elements are valid for 'rq (type invariant).
-            let element = unsafe { self.elements.as_ptr().add(index) };
-            // SAFETY: as above; QEMU does not change the array while the request is in flight.
-            let element = unsafe { element.read() };
+            let element = self.element(index);
             let cut = skip.min(element.iov_len);
             skip = skip.saturating_sub(cut);
             let iov_len = element.iov_len.saturating_sub(cut);
@@ -103,6 +167,44 @@ impl GuestIov<'_> {
             }
         }
         Some(rest)
+    }
+}
+
+/// Memory in one piece that may be lent to a library until the request ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Span<'rq> {
+    start: *mut u8,
+    length: usize,
+    _request: PhantomData<&'rq ()>,
+}
+
+impl Span<'_> {
+    /// Wraps memory.
+    ///
+    /// # Safety
+    /// It stays valid for the lifetime chosen by the caller, and until every operation that it was lent to has called back.
+    #[must_use]
+    pub unsafe fn from_raw(start: *mut u8, length: usize) -> Self {
+        Self { start, length, _request: PhantomData }
+    }
+
+    /// The first byte, for a library call.
+    #[must_use]
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.start
+    }
+
+    /// How many bytes there are.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Fills everything from byte `from` on with zeroes.
+    pub fn zero_from(&self, from: usize) {
+        let rest = self.length.saturating_sub(from);
+        // SAFETY: within the memory, which is valid (constructor); nobody but the guest, if it is the guest's, uses it now.
+        unsafe { self.start.wrapping_add(from.min(self.length)).write_bytes(0, rest) }
     }
 }
 
@@ -119,10 +221,7 @@ impl IovWriter<'_> {
     /// Copies `bytes` behind what was written before; what doesn't fit is left out.
     pub fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.element < self.iov.count {
-            // SAFETY: `element < count`, and the elements are valid for 'rq (invariant of `GuestIov`).
-            let element = unsafe { self.iov.elements.as_ptr().add(self.element) };
-            // SAFETY: as above; QEMU does not change the array while the request is in flight.
-            let element = unsafe { element.read() };
+            let element = self.iov.element(self.element);
             let room = element.iov_len.saturating_sub(self.skip);
             let (now, later) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
             let target = element.iov_base.cast::<u8>().wrapping_add(self.skip);

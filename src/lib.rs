@@ -7,13 +7,16 @@
 //! `driver` holds the logic in safe code, `backend` submits to the C library, `sys` declares it. Nothing points back;
 //! `ARCHITECTURE.md` draws the whole picture.
 
-// Loom replaces the atomics of the two modules that are model-checked; nothing else is built then.
+// Loom replaces the atomics of the three modules that are model-checked; nothing else is built then.
 #[cfg(loom)]
 #[path = "host/join.rs"]
 mod join;
 #[cfg(loom)]
 #[path = "host/park.rs"]
 mod park;
+#[cfg(loom)]
+#[path = "host/turnstile.rs"]
+mod turnstile;
 
 #[cfg(not(loom))]
 pub mod abi;

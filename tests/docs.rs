@@ -194,7 +194,7 @@ mod tests {
         let layers: [(&str, &[&str]); 10] = [
             ("src/driver/", &["abi", "backend", "driver", "errno", "host", "iov", "options", "range"]),
             ("src/backend/", &["backend", "errno", "host", "iov", "range", "sys"]),
-            ("src/ffi/", &["abi", "driver", "errno", "ffi", "host", "iov", "range", "sys"]),
+            ("src/ffi/", &["abi", "driver", "errno", "ffi", "host", "iov", "options", "range", "sys"]),
             ("src/host/", &["errno", "host", "iov", "options", "range", "sys"]),
             ("src/sys/", &["sys"]),
             ("src/abi.rs", &["sys"]),

@@ -21,6 +21,7 @@ fn generate() -> String {
         .with_src(root().join("src/ffi/version.rs"))
         .with_src(root().join("src/ffi/gluster.rs"))
         .with_src(root().join("src/ffi/quorum.rs"))
+        .with_src(root().join("src/ffi/rbd.rs"))
         .generate()
         .unwrap()
         .write(&mut header);

@@ -5,9 +5,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qemu_block_rs::driver::rbd::directory::Directory1;
-use qemu_block_rs::driver::rbd::format1::{snap_list_reply, Header};
-use qemu_block_rs::driver::rbd::header::{Identity, State};
+use qemu_block_rs::driver::rbd::format::directory::Directory1;
+use qemu_block_rs::driver::rbd::format::format1::{snap_list_reply, Header};
+use qemu_block_rs::driver::rbd::format::header::{Identity, State};
 
 /// What every header begins with, up to its order; it would take long to be found.
 const START: &[u8; 0x4c] =

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qemu_block_rs::driver::rbd::striping::Layout;
+use qemu_block_rs::driver::rbd::format::striping::Layout;
 use qemu_block_rs::range::ByteRange;
 
 fuzz_target!(|input: (u8, u8, u64, i64, u32)| {

@@ -5,8 +5,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qemu_block_rs::driver::rbd::encoding::Encoder;
-use qemu_block_rs::driver::rbd::object_map::{ObjectMap, State};
+use qemu_block_rs::driver::rbd::format::encoding::Encoder;
+use qemu_block_rs::driver::rbd::format::object_map::{ObjectMap, State};
 
 /// Reads a map and uses it.
 fn check(data: &[u8]) {

@@ -5,8 +5,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qemu_block_rs::driver::rbd::lock::{list_locks_reply, Info};
-use qemu_block_rs::driver::rbd::notify::{decode_response, Message, Reply};
+use qemu_block_rs::driver::rbd::format::lock::{list_locks_reply, Info};
+use qemu_block_rs::driver::rbd::format::notify::{decode_response, Message, Reply};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(info) = Info::decode(data) {

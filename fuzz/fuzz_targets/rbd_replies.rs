@@ -5,10 +5,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qemu_block_rs::driver::rbd::encoding::Decoder;
-use qemu_block_rs::driver::rbd::features::Features;
-use qemu_block_rs::driver::rbd::header::{Identity, IdentityReplies, Snapshot, State, StateReplies};
-use qemu_block_rs::driver::rbd::{clones, directory, mirroring, records, replies, stored};
+use qemu_block_rs::driver::rbd::format::encoding::Decoder;
+use qemu_block_rs::driver::rbd::format::features::Features;
+use qemu_block_rs::driver::rbd::format::header::{Identity, IdentityReplies, Snapshot, State, StateReplies};
+use qemu_block_rs::driver::rbd::format::{clones, directory, mirroring, records, replies, stored};
 
 /// Takes a reply of up to 255 bytes away: its length, then the bytes.
 fn next<'a>(data: &mut &'a [u8]) -> &'a [u8] {

@@ -5,3 +5,5 @@
 
 #[cfg(feature = "gluster")]
 pub mod gfapi;
+#[cfg(feature = "rbd")]
+pub mod rados;

@@ -12,4 +12,6 @@ mod guard;
 pub mod gluster;
 #[cfg(feature = "quorum")]
 pub mod quorum;
+#[cfg(feature = "rbd")]
+pub mod rbd;
 pub mod version;

@@ -8,8 +8,9 @@ use std::ffi::{c_char, c_int, c_void};
 use libc::iovec;
 
 use crate::sys::host::{
-    BDRVReopenState, BdrvChild, BlockDriverState, BlockdevCreateOptions, Error, QDict, QEMUIOVector,
-    QbrChildIo, QbrFlags, QbrLimits, QbrOptionFn, QbrTask, QemuOpts,
+    BDRVReopenState, BdrvChild, BlockDriverInfo, BlockDriverState, BlockdevCreateOptions, Error,
+    ImageInfoSpecific, QDict, QEMUIOVector, QEMUSnapshotInfo, QbrChildIo, QbrFlags, QbrLimits, QbrOptionFn,
+    QbrTask, QemuOpts,
 };
 
 macro_rules! absent {
@@ -60,6 +61,14 @@ absent! {
     qbr_host_child_start(io: *mut QbrChildIo);
     qbr_host_quorum_report_bad(kind: u32, error: c_int, child: *mut BdrvChild, sector: i64, sectors: i64);
     qbr_host_quorum_failure(bs: *mut BlockDriverState, sector: i64, sectors: i64);
+    qbr_host_info_set_cluster_size(info: *mut BlockDriverInfo, bytes: u32);
+    qbr_host_rbd_info(encryption: u32) -> *mut ImageInfoSpecific;
+    qbr_host_snapshot_name(info: *const QEMUSnapshotInfo) -> *const c_char;
+    qbr_host_snapshot_id(info: *const QEMUSnapshotInfo) -> *const c_char;
+    qbr_host_snapshots_new(count: usize) -> *mut QEMUSnapshotInfo;
+    qbr_host_snapshots_set(table: *mut QEMUSnapshotInfo, index: usize, name: *const c_char, size: u64);
+    qbr_host_secret_base64(id: *const c_char, errp: *mut *mut Error) -> *mut c_char;
+    qbr_host_qdict_put(options: *mut QDict, key: *const c_char, value: *const c_char);
     qbr_host_qdict_array_entries(options: *mut QDict, prefix: *const c_char) -> i64;
     qbr_host_error_propagate(errp: *mut *mut Error, error: *mut Error);
     qbr_host_error_message(error: *mut Error) -> *const c_char;

@@ -16,6 +16,7 @@ use std::task::Poll;
 use super::child::Child;
 use super::join::Join;
 use super::memory::Memory;
+use super::pool::Pooled;
 use super::qemu::QuorumEvent;
 use super::request::Request;
 use crate::errno::Errno;
@@ -96,31 +97,6 @@ unsafe impl Send for Lanes {}
 unsafe impl Sync for Lanes {}
 
 impl Lanes {
-    /// `count` lanes with `capacity` bytes of private memory each.
-    ///
-    /// # Errors
-    /// `ENOMEM`.
-    pub fn new(count: usize, capacity: usize) -> Result<Self, Errno> {
-        let mut lanes = Vec::new();
-        lanes.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
-        let memory = Memory::new(count.checked_mul(capacity).ok_or(Errno::ENOMEM)?)?;
-        let run = Run {
-            join: Join::new(),
-            request: AtomicPtr::default(),
-            event: UnsafeCell::new(None),
-            waiting: AtomicPtr::default(),
-            starting: AtomicPtr::default(),
-        };
-        lanes.resize_with(count, Lane::default);
-        Ok(Self(Some(Box::new(Set { run, lanes, memory, capacity }))))
-    }
-
-    /// How many lanes there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.0.as_ref().map_or(0, |set| set.lanes.len())
-    }
-
     /// Does `op` with those of `children` that `wanted` chooses by their number, and waits for all of them. A child that fails is
     /// reported at once, if there is an `event` for that.
     ///
@@ -183,10 +159,29 @@ impl Lanes {
             std::slice::from_raw_parts(start, bytes)
         }
     }
+}
 
-    /// Bytes of memory of all lanes together.
-    #[must_use]
-    pub fn footprint(&self) -> usize {
+impl Pooled for Lanes {
+    fn new(count: usize, capacity: usize) -> Result<Self, Errno> {
+        let mut lanes = Vec::new();
+        lanes.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+        let memory = Memory::new(count.checked_mul(capacity).ok_or(Errno::ENOMEM)?)?;
+        let run = Run {
+            join: Join::new(),
+            request: AtomicPtr::default(),
+            event: UnsafeCell::new(None),
+            waiting: AtomicPtr::default(),
+            starting: AtomicPtr::default(),
+        };
+        lanes.resize_with(count, Lane::default);
+        Ok(Self(Some(Box::new(Set { run, lanes, memory, capacity }))))
+    }
+
+    fn count(&self) -> usize {
+        self.0.as_ref().map_or(0, |set| set.lanes.len())
+    }
+
+    fn footprint(&self) -> usize {
         self.0.as_ref().map_or(0, |set| set.memory.bytes())
     }
 }

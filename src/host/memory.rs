@@ -22,6 +22,12 @@ unsafe impl Send for Memory {}
 // SAFETY: shared references only hand out its address and length.
 unsafe impl Sync for Memory {}
 
+impl Default for Memory {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl Memory {
     /// No memory.
     pub(super) const fn empty() -> Self {

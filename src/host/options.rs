@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Copyright (c) 2026 The qemu-block-rs authors
 
-//! Takes options out of QEMU's dictionaries.
+//! Takes options out of QEMU's dictionaries, and puts some in.
 
 use std::ffi::{c_char, c_void, CStr, CString};
 use std::ptr::NonNull;
 
+use super::qemu::take_string;
 use super::unwind;
+use crate::errno::Errno;
 use crate::options::OptionMap;
 use crate::sys::host::{
-    qbr_host_create_options_visit, qbr_host_free, qbr_host_opts_take, qbr_host_opts_take_size,
-    qbr_host_qdict_array_entries, qbr_host_qdict_take, BlockdevCreateOptions, QDict, QemuOpts,
+    qbr_host_create_options_visit, qbr_host_opts_take, qbr_host_opts_take_size, qbr_host_qdict_array_entries,
+    qbr_host_qdict_put, qbr_host_qdict_take, BlockdevCreateOptions, QDict, QemuOpts,
 };
 
 /// Takes the options named in `keys` out of a dictionary; a name that ends in a dot takes all that begin with it.
@@ -25,6 +27,23 @@ pub unsafe fn take_from_qdict(dict: NonNull<QDict>, keys: &[&CStr]) -> OptionMap
         unsafe { qbr_host_qdict_take(dict.as_ptr(), key.as_ptr(), Some(collect), (&raw mut map).cast()) }
     }
     map
+}
+
+/// Sets options in a dictionary: all of them, or none.
+///
+/// # Errors
+/// `EINVAL` if one of them contains a NUL.
+///
+/// # Safety
+/// As for [`take_from_qdict`].
+pub unsafe fn put_into_qdict(dict: NonNull<QDict>, options: OptionMap) -> Result<(), Errno> {
+    let pair = |(key, value)| Some((CString::new::<String>(key).ok()?, CString::new::<Vec<u8>>(value).ok()?));
+    let pairs: Option<Vec<_>> = options.into_iter().map(pair).collect();
+    for (key, value) in pairs.ok_or(Errno::EINVAL)? {
+        // SAFETY: the caller promises a valid dictionary; the strings live until the call returns.
+        unsafe { qbr_host_qdict_put(dict.as_ptr(), key.as_ptr(), value.as_ptr()) }
+    }
+    Ok(())
 }
 
 /// Flattens a dictionary and counts the elements of the array under `prefix`; `None` if there are gaps.
@@ -81,14 +100,8 @@ impl CreateOpts {
     pub fn take(&mut self, key: &CStr) -> Option<Vec<u8>> {
         // SAFETY: valid by the constructor's contract.
         let value = unsafe { qbr_host_opts_take(self.0.as_ptr(), key.as_ptr()) };
-        if value.is_null() {
-            return None;
-        }
-        // SAFETY: the service returns a NUL-terminated string of ours.
-        let copy: CString = unsafe { CStr::from_ptr(value) }.to_owned();
-        // SAFETY: the string is ours and not used again.
-        unsafe { qbr_host_free(value.cast()) }
-        Some(copy.into_bytes())
+        // SAFETY: the service returns a string of ours, or NULL.
+        unsafe { take_string(value) }.map(CString::into_bytes)
     }
 
     /// Takes an option of type size, in bytes.

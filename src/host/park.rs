@@ -4,7 +4,7 @@
 //! The park/wake state of one request, in one atomic word; model-checked with loom.
 //!
 //! A request has one owner (the coroutine or thread that polls it) and any number of operations in flight, which land on
-//! foreign threads. The word holds the number of operations in flight and two flags. All that a landing operation needs is
+//! foreign threads. The word holds the number of operations in flight and three flags. All that a landing operation needs is
 //! decided by one compare-and-swap, after which it touches the request only if it owes the wake-up. Hence:
 //!
 //! - exactly one wake-up per park: whoever clears `PARKED` wakes, and nobody else can;
@@ -20,8 +20,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const NOTIFIED: usize = 1;
 /// The owner sleeps, or is about to, and must be woken.
 const PARKED: usize = 2;
+/// The owner sleeps until nothing is in flight any more.
+const PATIENT: usize = 4;
 /// One operation in flight; the count stands above the flags.
-const IN_FLIGHT: usize = 4;
+const IN_FLIGHT: usize = 8;
 
 /// The state of one request.
 #[derive(Debug)]
@@ -40,18 +42,21 @@ impl Park {
         self.word.fetch_add(IN_FLIGHT, Ordering::Relaxed);
     }
 
-    /// Any thread: an operation has its result. Calls `wake` if the owner sleeps; nothing else may follow.
+    /// Any thread: an operation has its result. Calls `wake` if the owner sleeps and waits for this one; nothing else may follow.
     pub(crate) fn land(&self, wake: impl FnOnce()) {
         let mut word = self.word.load(Ordering::Relaxed);
+        let mut sleeps_on;
         loop {
-            let next = (word.wrapping_sub(IN_FLIGHT) & !PARKED) | NOTIFIED;
+            let landed = word.wrapping_sub(IN_FLIGHT) | NOTIFIED;
+            sleeps_on = word & PATIENT != 0 && landed >= IN_FLIGHT;
+            let next = if sleeps_on { landed } else { landed & !(PARKED | PATIENT) };
             // Release publishes the result; Acquire makes the parked task's identity visible to `wake`.
             match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(now) => word = now,
             }
         }
-        if word & PARKED != 0 {
+        if word & PARKED != 0 && !sleeps_on {
             wake();
         }
     }
@@ -63,12 +68,22 @@ impl Park {
 
     /// Owner: announces sleep. False if something landed since [`Park::begin_poll`]; then look again instead.
     pub(crate) fn try_park(&self) -> bool {
-        let mut word = self.word.load(Ordering::Relaxed);
+        self.try_set(PARKED, |word| word & NOTIFIED == 0)
+    }
+
+    /// Owner: announces sleep until nothing is in flight. False if nothing is.
+    pub(crate) fn try_park_until_settled(&self) -> bool {
+        self.try_set(PARKED | PATIENT, |word| word >= IN_FLIGHT)
+    }
+
+    /// Sets flags if the word allows it.
+    fn try_set(&self, flags: usize, allowed: impl Fn(usize) -> bool) -> bool {
+        let mut word = self.word.load(Ordering::Acquire);
         loop {
-            if word & NOTIFIED != 0 {
+            if !allowed(word) {
                 return false;
             }
-            match self.word.compare_exchange_weak(word, word | PARKED, Ordering::Release, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(word, word | flags, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }
@@ -111,8 +126,9 @@ mod models {
             });
         }
 
-        fn wait(&self) {
-            if self.park.try_park() {
+        fn wait(&self, patient: bool) {
+            let parked = if patient { self.park.try_park_until_settled() } else { self.park.try_park() };
+            if parked {
                 self.parks.fetch_add(1, Ordering::Relaxed);
                 while self.park.is_parked() {
                     thread::park();
@@ -122,6 +138,11 @@ mod models {
     }
 
     fn run(operations: usize, before_submit_returns: bool) {
+        run_as(operations, before_submit_returns, false);
+    }
+
+    /// A patient owner sleeps once at most, however many operations there are.
+    fn run_as(operations: usize, before_submit_returns: bool, patient: bool) {
         let mut builder = loom::model::Builder::new();
         // All interleavings with up to three preemptions; without a bound it takes hours.
         builder.preemption_bound = Some(3);
@@ -148,18 +169,20 @@ mod models {
                 if (0..operations).all(|i| model.done[i].load(Ordering::Relaxed)) {
                     break;
                 }
-                model.wait();
+                model.wait(patient);
             }
             while model.park.in_flight() {
                 model.park.begin_poll();
                 if model.park.in_flight() {
-                    model.wait();
+                    model.wait(patient);
                 }
             }
             for thread in threads {
                 thread.join().unwrap();
             }
-            assert_eq!(model.wakes.load(Ordering::Relaxed), model.parks.load(Ordering::Relaxed));
+            let parks = model.parks.load(Ordering::Relaxed);
+            assert_eq!(model.wakes.load(Ordering::Relaxed), parks);
+            assert!(!patient || parks <= 1);
         });
     }
 
@@ -181,5 +204,15 @@ mod models {
     #[test]
     fn one_operation_inside_submit_and_one_on_a_thread_lose_no_wake() {
         run(2, true);
+    }
+
+    #[test]
+    fn a_patient_owner_of_two_operations_is_woken_once() {
+        run_as(2, false, true);
+    }
+
+    #[test]
+    fn a_patient_owner_of_an_operation_that_landed_in_submit_and_another_is_woken_once() {
+        run_as(2, true, true);
     }
 }

@@ -3,7 +3,7 @@
 
 //! The host services, wrapped one by one; the only code besides `block_on` that calls them.
 
-use std::ffi::{c_void, CStr, CString};
+use std::ffi::{c_char, c_void, CStr, CString};
 use std::ptr::{self, NonNull};
 
 use super::child::{Child, Flags};
@@ -16,6 +16,21 @@ use crate::sys::host::{BDRVReopenState, BdrvChild, BlockDriverState, QDict, QbrF
 #[must_use]
 pub fn c_text(text: &str) -> CString {
     CString::new(text.replace('\0', "?")).unwrap_or_default()
+}
+
+/// Takes a string that a service has returned; `None` for NULL.
+///
+/// # Safety
+/// `text` is NULL, or a string that is ours to free.
+pub(super) unsafe fn take_string(text: *mut c_char) -> Option<CString> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: the caller promises a string.
+    let copy = unsafe { CStr::from_ptr(text) }.to_owned();
+    // SAFETY: the string is ours and not used again.
+    unsafe { raw::qbr_host_free(text.cast()) }
+    Some(copy)
 }
 
 /// A node, as an opaque handle.

@@ -7,10 +7,10 @@
 //! their request directly, so no `Waker` is involved.
 
 use std::ffi::c_void;
-use std::future::Future;
+use std::future::{poll_fn, Future};
 use std::pin::pin;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
 
@@ -27,6 +27,8 @@ use crate::sys::host::{
 #[derive(Debug)]
 pub struct Request {
     park: Park,
+    /// The owner wants to sleep until everything has landed. Only the owner uses it.
+    patient: AtomicBool,
     owner: Owner,
 }
 
@@ -49,7 +51,7 @@ impl Request {
         } else {
             Owner::Thread(thread::current())
         };
-        Self { park: Park::new(), owner }
+        Self { park: Park::new(), patient: AtomicBool::new(false), owner }
     }
 
     /// An operation is about to be submitted.
@@ -70,7 +72,34 @@ impl Request {
         });
     }
 
-    /// Sleeps until an operation has landed since the last `begin_poll`.
+    /// Whether an operation is with its library.
+    #[must_use]
+    pub fn in_flight(&self) -> bool {
+        self.park.in_flight()
+    }
+
+    /// Waits until every operation of the request has landed, with one wake-up for all of them.
+    pub async fn settled(&self) {
+        poll_fn(|_| {
+            if !self.park.in_flight() {
+                return Poll::Ready(());
+            }
+            self.patient.store(true, Ordering::Relaxed);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Announces sleep; false if there is no reason to.
+    fn try_park(&self) -> bool {
+        if self.patient.swap(false, Ordering::Relaxed) {
+            self.park.try_park_until_settled()
+        } else {
+            self.park.try_park()
+        }
+    }
+
+    /// Sleeps until an operation has landed since the last `begin_poll`, or all have, if the future is in `settled`.
     fn wait(&self) {
         match &self.owner {
             Owner::Coroutine { co, ctx } => {
@@ -79,7 +108,7 @@ impl Request {
                 let task = unsafe { qbr_host_co_self() };
                 co.store(task.co, Ordering::Relaxed);
                 ctx.store(task.ctx, Ordering::Relaxed);
-                if self.park.try_park() {
+                if self.try_park() {
                     // The wake-up may be scheduled already; it is consumed by this yield, so there must be one. Should
                     // somebody else enter the coroutine, it goes back to sleep.
                     loop {
@@ -92,7 +121,7 @@ impl Request {
                 }
             }
             Owner::Thread(_) => {
-                if self.park.try_park() {
+                if self.try_park() {
                     while self.park.is_parked() {
                         thread::park();
                     }

@@ -6,3 +6,5 @@
 #[cfg(feature = "gluster")]
 pub mod gfapi;
 pub mod host;
+#[cfg(feature = "rbd")]
+pub mod rados;

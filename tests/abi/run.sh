@@ -19,7 +19,7 @@ if [[ ${1:-} == -v ]]; then
 fi
 failed=0
 
-need_packages gcc libc6-dev binutils pkg-config libglusterfs-dev make valgrind
+need_packages gcc libc6-dev binutils pkg-config libglusterfs-dev librados-dev make valgrind
 # Outside of a tree of its own this builds what is not up to date; with QBR_ABI_NO_ARCHIVE=1 the archive is taken as it is.
 [[ -n ${QBR_ABI_NO_ARCHIVE:-} ]] || "$QBR_TOP/scripts/archive.sh"
 mkdir -p "$out" "$QBR_LOG"

@@ -15,7 +15,7 @@ import tempfile
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("QBR_BUILD") or os.path.join(TOP, "build")
 SOURCES = os.environ.get("QBR_SRC") or os.path.join(BUILD, "src")
-FILES = ["VERSION", "configure", "block/meson.build", "block/gluster.c", "block/rbd.c", "block/quorum.c",
+FILES = ["VERSION", "configure", "meson.build", "block/meson.build", "block/gluster.c", "block/rbd.c", "block/quorum.c",
          "block/replication.c"]
 failed = 0
 
@@ -53,6 +53,7 @@ class Bench:
     """A small copy of a QEMU tree, a copy of what the script reads of this project, and an archive."""
 
     def __init__(self, source, scratch):
+        self.source = source
         self.tree = os.path.join(scratch, "tree")
         self.project = os.path.join(scratch, "project")
         self.archive = os.path.join(scratch, "libqemu_block_rs.a")
@@ -74,9 +75,8 @@ class Bench:
 
     def add_adapters(self):
         """Pretend that all four drivers have an adapter."""
-        for name in ("rbd", "quorum", "replication"):
-            shutil.copy(os.path.join(self.project, "adapter/gluster.c"),
-                        os.path.join(self.project, "adapter", name + ".c"))
+        shutil.copy(os.path.join(self.project, "adapter/gluster.c"),
+                    os.path.join(self.project, "adapter/replication.c"))
 
 
 def apply_and_revert(bench):
@@ -110,13 +110,23 @@ def all_four_drivers(bench):
     done, output = bench.run("apply")
     assert done, output
     meson = text_of(bench.tree, "block/meson.build")
-    for name in ("gluster", "rbd"):
-        assert f"  [qbr_{name}, '{name}', files('{name}.c', 'qbr/qbr-host.c')],\n" in meson, name
-    for name in ("quorum", "replication"):
-        assert f"  [qbr_{name}, '{name}', files('{name}.c', 'qbr/qbr-host.c', 'qbr/qbr-child.c')],\n" in meson, name
+    for name, services in (("gluster", ""), ("rbd", ", 'qbr/qbr-image.c'"), ("quorum", ", 'qbr/qbr-child.c'"),
+                           ("replication", ", 'qbr/qbr-child.c'")):
+        assert f"  [qbr_{name}, '{name}', files('{name}.c', 'qbr/qbr-host.c'{services})],\n" in meson, name
     assert "\n  'quorum.c',\n" not in meson and "block_ss.add(files('replication.c'))" not in meson
     assert bench.run("apply", "--drivers", "gluster")[0]
     assert "qbr_quorum" not in text_of(bench.tree, "block/meson.build")
+    assert bench.run("revert")[0] and snapshot(bench.tree) == bench.before
+
+
+def rbd_looks_for_librados_alone(bench):
+    bench.run("apply", "--drivers", "rbd")
+    search = text_of(bench.tree, "meson.build").split("\nrbd = not_found\n")[1].split("\nendif\n")[0]
+    assert "librados = cc.find_library('rados', required: get_option('rbd')" in search, search
+    assert search.endswith("\n  rbd = librados") and "librbd" not in search, search
+    assert "librbd >= " not in text_of(bench.tree, "meson.build")
+    assert bench.run("apply", "--drivers", "gluster")[0]
+    assert text_of(bench.tree, "meson.build") == text_of(bench.source, "meson.build"), "still changed without rbd"
     assert bench.run("revert")[0] and snapshot(bench.tree) == bench.before
 
 
@@ -148,7 +158,7 @@ def misleading_text_in_an_adapter_is_refused(bench):
 
 
 TESTS = [apply_and_revert, second_apply_touches_nothing, new_adapter_is_taken_over, all_four_drivers,
-         foreign_change_is_refused, unknown_text_is_refused, misleading_text_in_an_adapter_is_refused]
+         rbd_looks_for_librados_alone, foreign_change_is_refused, unknown_text_is_refused, misleading_text_in_an_adapter_is_refused]
 
 
 def main():

@@ -12,7 +12,6 @@ mod children;
 mod error;
 mod io;
 mod open;
-mod pool;
 mod read;
 mod repair;
 mod resize;

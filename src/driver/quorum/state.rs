@@ -6,10 +6,9 @@
 use super::children::Children;
 use super::error::Error;
 use super::options::Options;
-use super::pool::Pool;
 use super::repair::{Repairs, Ticket};
 use crate::errno::Errno;
-use crate::host::{Child, GraphLocked, Request};
+use crate::host::{Child, GraphLocked, Lanes, Pool, Request};
 use crate::range::ByteRange;
 
 /// An open node. Shared by all requests, on whatever thread.
@@ -17,7 +16,7 @@ use crate::range::ByteRange;
 pub struct Quorum {
     pub(super) options: Options,
     pub(super) children: GraphLocked<Children>,
-    pub(super) pool: Pool,
+    pub(super) pool: Pool<Lanes>,
     /// Only where what has lost a vote is repaired.
     pub(super) repairs: Option<Repairs>,
 }

@@ -7,8 +7,8 @@
 use std::ffi::CString;
 
 use super::filename::FileName;
+use super::format::striping::{check_size, MAX_ORDER, MIN_NEW_ORDER};
 use super::options::{lossy, mandatory, parse_format, refuse_rest, Format, Options, OptionsError};
-use super::striping::{check_size, MAX_ORDER, MIN_NEW_ORDER};
 use crate::options::OptionMap;
 
 /// The size of an image made by `qemu-img create` is a multiple of this, in bytes.

@@ -3,61 +3,203 @@
 
 //! What goes wrong in the rbd driver, and the number that each failure becomes.
 
-use super::encoding::DecodeError;
-use super::features::ConfiguredFeatureError;
-use super::format1::HeaderError;
-use super::names::NameError;
+use super::format::FormatError;
 use super::options::OptionsError;
 use super::refusal::FeatureError;
-use super::striping::LayoutError;
 use crate::errno::{Errno, ToErrno};
+use crate::host::HostError;
 
 /// A failure, with what its user needs to know.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The options are wrong.
     #[error(transparent)]
     Options(#[from] OptionsError),
-    /// A name that nothing can have.
+    /// What the cluster says can't be understood, or can't be.
     #[error(transparent)]
-    Name(#[from] NameError),
-    /// What the cluster sent can't be read.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    /// What the cluster sent can be read, but contradicts itself.
-    #[error("the header describes {0}")]
-    Inconsistent(&'static str),
-    /// A format 1 header that can't be used.
-    #[error(transparent)]
-    Header(#[from] HeaderError),
-    /// A layout or size that no image can have.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
+    Format(#[from] FormatError),
     /// An image with features that stand against what is wanted.
     #[error(transparent)]
     Feature(#[from] FeatureError),
-    /// Features that a new image can't have.
-    #[error(transparent)]
-    ConfiguredFeature(#[from] ConfiguredFeatureError),
+    /// The secret with the key is not there.
+    #[error("{0}")]
+    Secret(HostError),
+    /// Encryption within the driver.
+    #[error("encryption by the rbd driver is not supported: leave out 'encrypt' and put a node with driver 'luks' on top")]
+    Encryption,
+    /// The configuration file can't be used.
+    #[error("cannot read the configuration file '{file}': {errno}")]
+    Conf {
+        /// The file.
+        file: String,
+        /// The library's answer.
+        errno: Errno,
+    },
+    /// A setting that the library refuses.
+    #[error("cannot set the Ceph option '{key}': {errno}")]
+    Setting {
+        /// The setting; never its value, which may be a key.
+        key: String,
+        /// The library's answer.
+        errno: Errno,
+    },
+    /// No connection to the cluster.
+    #[error("cannot connect to the Ceph cluster as '{user}': {errno}")]
+    Connect {
+        /// As whom.
+        user: String,
+        /// The library's answer.
+        errno: Errno,
+    },
+    /// No such pool.
+    #[error("cannot open pool '{pool}': {errno}")]
+    Pool {
+        /// The pool.
+        pool: String,
+        /// The cluster's answer.
+        errno: Errno,
+    },
+    /// No such namespace.
+    #[error("cannot open namespace '{namespace}' of pool '{pool}': {errno}")]
+    Namespace {
+        /// The pool.
+        pool: String,
+        /// The namespace.
+        namespace: String,
+        /// The cluster's answer.
+        errno: Errno,
+    },
+    /// The image can't be opened.
+    #[error("cannot open image '{image}': {what}: {errno}")]
+    Open {
+        /// The image.
+        image: String,
+        /// What was tried.
+        what: &'static str,
+        /// The cluster's answer.
+        errno: Errno,
+    },
+    /// No such snapshot.
+    #[error("image '{image}' has no snapshot '{snapshot}'")]
+    NoSnapshot {
+        /// The image.
+        image: String,
+        /// The snapshot.
+        snapshot: String,
+    },
+    /// A snapshot is to be written.
+    #[error("snapshot '{0}' can only be opened read-only: rbd snapshots are read-only")]
+    SnapshotIsReadOnly(String),
+    /// The image can't be created.
+    #[error("cannot create image '{image}': {what}: {errno}")]
+    Create {
+        /// The image.
+        image: String,
+        /// What was tried.
+        what: &'static str,
+        /// The cluster's answer.
+        errno: Errno,
+    },
+    /// A snapshot can't be made, used or removed.
+    #[error("cannot {what} snapshot '{snapshot}': {errno}")]
+    Snapshot {
+        /// What was tried.
+        what: &'static str,
+        /// The snapshot.
+        snapshot: String,
+        /// The reason.
+        errno: Errno,
+    },
+    /// The size can't be changed.
+    #[error("cannot change the size to {size} bytes: {errno}")]
+    Resize {
+        /// The size that was wanted.
+        size: u64,
+        /// The cluster's answer.
+        errno: Errno,
+    },
+    /// A number says everything.
+    #[error("{0}")]
+    Errno(Errno),
 }
 
 impl ToErrno for Error {
     fn errno(&self) -> Errno {
         match self {
             Self::Options(error) => error.errno(),
-            Self::Name(error) => error.errno(),
-            Self::Decode(error) => error.errno(),
-            Self::Inconsistent(_) => Errno::EIO,
-            Self::Header(error) => error.errno(),
-            Self::Layout(error) => error.errno(),
+            Self::Format(error) => error.errno(),
             Self::Feature(error) => error.errno(),
-            Self::ConfiguredFeature(error) => error.errno(),
+            Self::Secret(_) => Errno::EIO,
+            Self::Encryption => Errno::ENOTSUP,
+            Self::Conf { errno, .. }
+            | Self::Setting { errno, .. }
+            | Self::Connect { errno, .. }
+            | Self::Pool { errno, .. }
+            | Self::Namespace { errno, .. }
+            | Self::Open { errno, .. }
+            | Self::Create { errno, .. }
+            | Self::Snapshot { errno, .. }
+            | Self::Resize { errno, .. }
+            | Self::Errno(errno) => *errno,
+            Self::NoSnapshot { .. } => Errno::ENOENT,
+            Self::SnapshotIsReadOnly(_) => Errno::EACCES,
         }
     }
 }
 
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl From<HostError> for Error {
+    fn from(error: HostError) -> Self {
+        Self::Secret(error)
+    }
+}
+
+/// What is wrong with a part of the format is wrong with the format.
+macro_rules! from_format {
+    ($($part:ty),*) => {
+        $(impl From<$part> for Error {
+            fn from(error: $part) -> Self {
+                Self::Format(error.into())
+            }
+        })*
+    };
+}
+
+from_format!(
+    super::format::encoding::DecodeError,
+    super::format::features::ConfiguredFeatureError,
+    super::format::format1::HeaderError,
+    super::format::names::NameError,
+    super::format::striping::LayoutError
+);
+
+impl Error {
+    /// What to add to the message.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Connect { errno, .. } if *errno == Errno::ENOENT => {
+                Some("Is there a configuration file with 'mon host', and a keyring for this user?")
+            }
+            Self::Connect { errno, .. } if errno.code() == libc::ETIMEDOUT => {
+                Some("No monitor has answered. The Ceph option 'client_mount_timeout' says how long to wait.")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// For what is done as well as it can be: that it failed changes nothing for who asked.
+pub(super) fn ignore(_: Result<(), Errno>) {}
+
 #[cfg(test)]
 mod tests {
+    use super::super::format::striping::LayoutError;
     use super::*;
 
     #[test]
@@ -68,8 +210,17 @@ mod tests {
         let error = Error::from(FeatureError::NonPrimary);
         assert_eq!((error.to_string(), error.errno()), (FeatureError::NonPrimary.to_string(), Errno::EROFS));
         assert_eq!(Error::from(OptionsError::Size(1)).errno(), Errno::EFBIG);
-        assert_eq!(Error::from(NameError::Empty("x")).errno(), Errno::EINVAL);
-        assert_eq!(Error::from(HeaderError::Migrating).errno(), Errno::ENOTSUP);
-        assert_eq!(Error::from(ConfiguredFeatureError::Journaling).errno(), Errno::ENOTSUP);
+    }
+
+    #[test]
+    fn failed_connection_says_what_to_look_at() {
+        let failed = |code| Error::Connect { user: "client.vm".into(), errno: Errno::from_code(code) };
+        assert!(failed(libc::ETIMEDOUT).hint().is_some());
+        assert!(failed(libc::ENOENT).hint().is_some());
+        assert!(failed(libc::EACCES).hint().is_none());
+        assert_eq!(
+            failed(libc::EACCES).to_string(),
+            "cannot connect to the Ceph cluster as 'client.vm': Permission denied"
+        );
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Nothing is guessed: a feature that isn't named in a table here is refused. Source: RBD format document, sections 4 and 22.
 
-use super::features::{Features, OpFeatures};
+use super::format::features::{Features, OpFeatures};
 use crate::errno::{Errno, ToErrno};
 
 /// What an image is opened for.

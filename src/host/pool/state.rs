@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Copyright (c) 2026 The qemu-block-rs authors
 
-//! What a pool knows: which lanes are free, and how much memory is used and kept.
+//! What a pool knows: which buffers are free, and how much memory is used and kept.
 
 use std::collections::VecDeque;
 
 use super::class::CLASSES;
-use crate::host::{Lanes, Signal};
+use super::Pooled;
+use crate::host::token::Signal;
 
 /// The books of a pool.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    /// Lanes that nobody uses, by class.
-    pub(super) free: [Vec<Lanes>; CLASSES],
+#[derive(Debug)]
+pub(super) struct State<T> {
+    /// Buffers that nobody uses, by class.
+    pub(super) free: [Vec<T>; CLASSES],
     /// How many of them nobody has used since the last look.
     pub(super) idle: [usize; CLASSES],
-    /// Bytes that requests use, and bytes that free lanes have.
+    /// Bytes that requests use, and bytes that free buffers have.
     pub(super) in_use: usize,
     pub(super) kept: usize,
     /// Bytes that requests may use together.
@@ -41,7 +42,22 @@ impl Waiting {
     }
 }
 
-impl State {
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self {
+            free: std::array::from_fn(|_| Vec::new()),
+            idle: [0; CLASSES],
+            in_use: 0,
+            kept: 0,
+            limit: 0,
+            waiting: VecDeque::new(),
+            has_thread: false,
+            closed: false,
+        }
+    }
+}
+
+impl<T: Pooled> State<T> {
     /// Whether a request may use so many bytes now; then they count as used.
     pub(super) fn admit(&mut self, bytes: usize) -> bool {
         let fits = bytes == 0 || (self.waiting.is_empty() && self.has_room_for(bytes));
@@ -68,26 +84,26 @@ impl State {
         admitted
     }
 
-    /// Free lanes of a class.
-    pub(super) fn pop(&mut self, class: usize) -> Option<Lanes> {
-        let lanes = self.free.get_mut(class)?.pop()?;
-        self.kept = self.kept.saturating_sub(lanes.footprint());
+    /// Free buffers of a class.
+    pub(super) fn pop(&mut self, class: usize) -> Option<T> {
+        let buffers = self.free.get_mut(class)?.pop()?;
+        self.kept = self.kept.saturating_sub(buffers.footprint());
         self.note_idle(class);
-        Some(lanes)
+        Some(buffers)
     }
 
-    /// Free lanes of a class, for so many children. After a child was added the old ones are too few, and after one was removed they
+    /// Free buffers of a class, for so many children. When a quorum's children change, the old ones are too few or
     /// take more memory than they count for.
-    pub(super) fn pop_for(&mut self, class: usize, count: usize) -> Option<Lanes> {
-        self.pop(class).filter(|lanes| lanes.count() == count)
+    pub(super) fn pop_for(&mut self, class: usize, count: usize) -> Option<T> {
+        self.pop(class).filter(|buffers| buffers.count() == count)
     }
 
-    /// Keeps lanes for the next request.
-    pub(super) fn push(&mut self, class: usize, lanes: Lanes) {
-        if lanes.count() > 0 {
-            self.kept = self.kept.saturating_add(lanes.footprint());
+    /// Keeps buffers for the next request.
+    pub(super) fn push(&mut self, class: usize, buffers: T) {
+        if buffers.count() > 0 {
+            self.kept = self.kept.saturating_add(buffers.footprint());
             if let Some(free) = self.free.get_mut(class) {
-                free.push(lanes);
+                free.push(buffers);
             }
         }
     }
@@ -100,27 +116,27 @@ impl State {
         }
     }
 
-    /// Free lanes to drop, so that what is used and what is kept stay within the limit together; the largest first.
-    pub(super) fn make_room(&mut self) -> Vec<Lanes> {
+    /// Free buffers to drop, so that what is used and what is kept stay within the limit together; the largest first.
+    pub(super) fn make_room(&mut self) -> Vec<T> {
         let mut dropped = Vec::new();
         for class in (1..CLASSES).rev() {
             while self.in_use.saturating_add(self.kept) > self.limit {
-                let Some(lanes) = self.pop(class) else { break };
-                dropped.push(lanes);
+                let Some(buffers) = self.pop(class) else { break };
+                dropped.push(buffers);
             }
         }
         dropped
     }
 
-    /// Lanes that were free since the last call.
-    pub(super) fn take_idle(&mut self) -> Vec<Lanes> {
+    /// Buffers that were free since the last call.
+    pub(super) fn take_idle(&mut self) -> Vec<T> {
         let mut taken = Vec::new();
         for (free, idle) in self.free.iter_mut().zip(&mut self.idle) {
             // Those at the end were used last.
             taken.extend(free.drain(..free.len().min(*idle)));
             *idle = free.len();
         }
-        let bytes = taken.iter().map(Lanes::footprint).fold(0, usize::saturating_add);
+        let bytes = taken.iter().map(T::footprint).fold(0, usize::saturating_add);
         self.kept = self.kept.saturating_sub(bytes);
         taken
     }

@@ -105,6 +105,39 @@ static inline BlockdevCreateOptions *as_create_options(struct options *options)
     return (BlockdevCreateOptions *)options;
 }
 
+/* The value of an option as QEMU spells it, valid as long as it stays; NULL if it isn't there. */
+const char *options_get(const struct options *options, const char *key);
+
+/* --- Images and secrets (image.c) ------------------------------------------------------------------------------------------ */
+
+struct BlockDriverInfo {
+    uint32_t cluster_size;
+};
+
+struct ImageInfoSpecific {
+    /* QBR_RBD_*. */
+    uint32_t encryption;
+};
+
+struct QEMUSnapshotInfo {
+    char id_str[128];
+    char name[256];
+    uint64_t vm_state_size;
+};
+
+/* Tables of snapshots and descriptions of images that nobody has freed yet. */
+unsigned tables_alive(void);
+void table_free(QEMUSnapshotInfo *table);
+void info_free(ImageInfoSpecific *info);
+/* From now on there is no memory for a table of snapshots. */
+void tables_run_out(bool on);
+
+/* Adds a secret object; @base64 stays valid. All of them are forgotten with secrets_forget(). */
+void secret_add(const char *id, const char *base64);
+void secrets_forget(void);
+/* How often a secret was looked up since secrets_forget(). */
+unsigned secrets_asked(void);
+
 /* --- Errors and messages (message.c) -------------------------------------------------------------------------------------- */
 
 struct Error {

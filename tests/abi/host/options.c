@@ -93,6 +93,13 @@ bool options_have(const struct options *options, const char *key)
     return find(options, key);
 }
 
+const char *options_get(const struct options *options, const char *key)
+{
+    const struct option *option = find(options, key);
+
+    return option ? option->value : NULL;
+}
+
 /* Reports an option as QEMU spells it: in memory that is gone after the call. */
 static void report(const struct option *option, QbrOptionFn fn, void *opaque)
 {
@@ -120,6 +127,24 @@ void qbr_host_qdict_take(QDict *options, const char *key, QbrOptionFn fn, void *
             report(option, fn, opaque);
             option->taken = true;
         }
+    }
+}
+
+void qbr_host_qdict_put(QDict *options, const char *key, const char *value)
+{
+    struct options *dict = (struct options *)options;
+    struct option *option = find(dict, key);
+
+    CHECK(value);
+    if (option) {
+        free(option->value);
+        option->value = strdup(value);
+        option->type = OPTION_TEXT;
+    } else {
+        struct option added = { .key = strdup(key), .value = strdup(value), .type = OPTION_TEXT };
+
+        dict->list = realloc(dict->list, (dict->count + 1) * sizeof(added));
+        dict->list[dict->count++] = added;
     }
 }
 

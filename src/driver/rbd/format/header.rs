@@ -6,7 +6,7 @@
 //! Source: RBD format document, sections 3, 5.6 and 8.1.
 
 use super::calls::{self, Call, SnapContext};
-use super::error::Error;
+use super::error::FormatError;
 use super::features::{Features, Flags};
 use super::format1;
 use super::names::{DataNames, ImageId};
@@ -46,23 +46,27 @@ impl Identity {
     ///
     /// # Errors
     /// If a reply is damaged, missing, or says what no image can be.
-    pub fn format2(from: IdentityReplies<'_>) -> Result<Self, Error> {
+    pub fn format2(from: IdentityReplies<'_>) -> Result<Self, FormatError> {
         let (order, _) = replies::size(from.size)?;
         let names = DataNames::format2(replies::object_prefix(from.prefix)?)?;
         let layout = if from.features.contains(Features::STRIPING) {
-            let reply =
-                from.stripes.ok_or(Error::Inconsistent("a striped image without a striping pattern"))?;
+            let reply = from
+                .stripes
+                .ok_or(FormatError::Inconsistent("a striped image without a striping pattern"))?;
             let (unit, count) = replies::stripe_unit_count(reply)?;
             Layout::striped(order, unit, count)?
         } else {
             Layout::plain(order)?
         };
-        let data_pool = if from.features.contains(Features::DATA_POOL) {
-            let pool = from.data_pool.map(replies::data_pool).transpose()?.flatten();
-            Some(pool.ok_or(Error::Inconsistent("an image with data in another pool that has no number"))?)
-        } else {
-            None
-        };
+        let data_pool =
+            if from.features.contains(Features::DATA_POOL) {
+                let pool = from.data_pool.map(replies::data_pool).transpose()?.flatten();
+                Some(pool.ok_or(FormatError::Inconsistent(
+                    "an image with data in another pool that has no number",
+                ))?)
+            } else {
+                None
+            };
         Ok(Self { layout, names, data_pool })
     }
 
@@ -70,7 +74,7 @@ impl Identity {
     ///
     /// # Errors
     /// If it says what no image can be.
-    pub fn format1(header: &format1::Header) -> Result<Self, Error> {
+    pub fn format1(header: &format1::Header) -> Result<Self, FormatError> {
         let names = DataNames::format1(&header.prefix)?;
         Ok(Self { layout: Layout::plain(header.order)?, names, data_pool: None })
     }
@@ -121,10 +125,10 @@ impl State {
     ///
     /// # Errors
     /// If a reply is damaged, or belongs to another image.
-    pub fn format2(identity: &Identity, from: StateReplies<'_>) -> Result<Self, Error> {
+    pub fn format2(identity: &Identity, from: StateReplies<'_>) -> Result<Self, FormatError> {
         let (order, size) = replies::size(from.size)?;
         if order != identity.layout.order() {
-            return Err(Error::Inconsistent("an image whose object size has changed"));
+            return Err(FormatError::Inconsistent("an image whose object size has changed"));
         }
         let (features, incompatible) = replies::features(from.features)?;
         Ok(Self {
@@ -140,9 +144,9 @@ impl State {
     ///
     /// # Errors
     /// If it belongs to another image.
-    pub fn format1(identity: &Identity, header: &format1::Header) -> Result<Self, Error> {
+    pub fn format1(identity: &Identity, header: &format1::Header) -> Result<Self, FormatError> {
         if Identity::format1(header)? != *identity {
-            return Err(Error::Inconsistent("an image whose object size or prefix has changed"));
+            return Err(FormatError::Inconsistent("an image whose object size or prefix has changed"));
         }
         Ok(Self {
             size: check_size(header.size)?,
@@ -185,11 +189,11 @@ impl Snapshot {
     ///
     /// # Errors
     /// If one is damaged, or there is another snapshot in it.
-    pub fn decode(id: u64, replies: [&[u8]; 4]) -> Result<Self, Error> {
+    pub fn decode(id: u64, replies: [&[u8]; 4]) -> Result<Self, FormatError> {
         let [info, overlap, flags, protection] = replies;
         let info = replies::snapshot(info)?;
         if info.id != id {
-            return Err(Error::Inconsistent("a snapshot that has another number than was asked for"));
+            return Err(FormatError::Inconsistent("a snapshot that has another number than was asked for"));
         }
         check_size(info.size)?;
         Ok(Self {
@@ -227,7 +231,7 @@ impl NewHeader {
     ///
     /// # Errors
     /// If the features contradict each other.
-    pub fn calls(&self) -> Result<(Call, Option<Call>), Error> {
+    pub fn calls(&self) -> Result<(Call, Option<Call>), FormatError> {
         let stripes = !self.layout.is_plain();
         let features = self.features.for_create(stripes, self.pools.is_some())?;
         let prefix = self.id.new_prefix(self.pools.map(|(header, _)| header));

@@ -11,7 +11,7 @@ use crate::errno::{Errno, ToErrno};
 
 const PREFIX: &str = "0f0000007262645f646174612e676f6c643031";
 
-fn identity(features: u64, stripes: Option<&str>, data_pool: Option<&str>) -> Result<Identity, Error> {
+fn identity(features: u64, stripes: Option<&str>, data_pool: Option<&str>) -> Result<Identity, FormatError> {
     let (stripes, data_pool) = (stripes.map(hex), data_pool.map(hex));
     Identity::format2(IdentityReplies {
         size: &hex("160000400100000000"),
@@ -22,7 +22,7 @@ fn identity(features: u64, stripes: Option<&str>, data_pool: Option<&str>) -> Re
     })
 }
 
-fn state(size: &str, snapcontext: &str) -> Result<State, Error> {
+fn state(size: &str, snapcontext: &str) -> Result<State, FormatError> {
     State::format2(
         &identity(0x3d, None, None).unwrap(),
         StateReplies {
@@ -54,7 +54,7 @@ fn identity_of_a_striped_image_with_a_data_pool() {
 fn identity_without_what_its_features_promise_is_refused() {
     for (features, pool) in [(0x2, None), (0x80, None), (0x80, Some("ffffffffffffffff"))] {
         let error = identity(features, None, pool).unwrap_err();
-        assert!(matches!(error, Error::Inconsistent(_)), "{features:#x}");
+        assert!(matches!(error, FormatError::Inconsistent(_)), "{features:#x}");
         assert_eq!(error.errno(), Errno::EIO);
     }
 }
@@ -62,7 +62,7 @@ fn identity_without_what_its_features_promise_is_refused() {
 #[test]
 fn identity_with_an_impossible_layout_is_refused() {
     let error = identity(0x2, Some("00000000000000000400000000000000"), None).unwrap_err();
-    assert!(matches!(error, Error::Layout(_)));
+    assert!(matches!(error, FormatError::Layout(_)));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn state_of_a_fresh_header() {
 #[test]
 fn state_of_another_image_is_refused() {
     let error = state("170000400100000000", "000000000000000000000000").unwrap_err();
-    assert!(matches!(error, Error::Inconsistent(_)));
+    assert!(matches!(error, FormatError::Inconsistent(_)));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn format1_image_has_identity_and_state() {
     let state = State::format1(&identity, &header).unwrap();
     assert_eq!((state.size, state.snap_context.ids()), (12 << 20, [5, 4].as_slice()));
     let other = format1::Header { order: 21, ..header };
-    assert!(matches!(State::format1(&identity, &other), Err(Error::Inconsistent(_))));
+    assert!(matches!(State::format1(&identity, &other), Err(FormatError::Inconsistent(_))));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn snapshot_is_put_together_from_four_replies() {
     assert_eq!((snapshot.parent_overlap, snapshot.flags), (Some(10 << 20), Flags(3)));
     assert_eq!(snapshot.protection, Protection::Protected);
     let error = Snapshot::decode(8, [&info, &overlap, &flags, &protection]).unwrap_err();
-    assert!(matches!(error, Error::Inconsistent(_)));
+    assert!(matches!(error, FormatError::Inconsistent(_)));
     assert!(Snapshot::calls(9).iter().all(|call| call.input() == hex("0900000000000000")));
 }
 

@@ -32,6 +32,12 @@ impl ObjectRange {
         Pieces { at: self.first, next: self.head, left: self.length, unit: self.unit, gap: self.gap }
     }
 
+    /// Another range of the same object, for an operation without memory.
+    #[must_use]
+    pub fn narrowed(self, offset: u64, length: u64) -> Self {
+        Self { offset, length, ..self }
+    }
+
     /// Whether the range is one piece of the request.
     #[must_use]
     pub fn is_one_piece(&self) -> bool {

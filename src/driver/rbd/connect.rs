@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! From options to a pool of a cluster. Blocks on the network.
+
+use std::ffi::{CStr, CString};
+use std::sync::Arc;
+
+use super::error::Error;
+use super::options::Options;
+use crate::backend::rados::{Cluster, PoolHandle};
+use crate::errno::Errno;
+
+/// How long a header may be read, in bytes; far above what any has.
+pub(super) const HEADER_SIZE: usize = 1 << 20;
+
+/// Connects as the options say: the configuration file, then their settings in order. `key` is the secret key, in base64.
+pub(super) fn connect(options: &Options, key: Option<&CString>) -> Result<Arc<Cluster>, Error> {
+    let user = options.user.as_deref();
+    let failed = |errno| Error::Connect { user: user_name(user), errno };
+    let cluster = Cluster::new(user).map_err(failed)?;
+    let read = cluster.read_conf(options.conf.as_deref());
+    // Without a name it is no error that there is no file: everything may stand in the options.
+    if let (Some(file), Err(errno)) = (&options.conf, read) {
+        return Err(Error::Conf { file: text(file), errno });
+    }
+    for (name, value) in options.settings(key) {
+        cluster.set(name, value).map_err(|errno| {
+            // As in the C driver a key/value pair that can't be set is a wrong argument, whatever the library says.
+            let errno = if errno == Errno::ENOENT { Errno::EINVAL } else { errno };
+            Error::Setting { key: text(name), errno }
+        })?;
+    }
+    cluster.connect().map_err(failed)?;
+    Ok(Arc::new(cluster))
+}
+
+/// The pool of the options; in the default namespace.
+pub(super) fn pool(cluster: &Arc<Cluster>, options: &Options) -> Result<PoolHandle, Error> {
+    pool_named(cluster, &options.pool)
+}
+
+/// A pool by its name.
+pub(super) fn pool_named(cluster: &Arc<Cluster>, name: &CStr) -> Result<PoolHandle, Error> {
+    cluster.pool(name).map_err(|errno| Error::Pool { pool: text(name), errno })
+}
+
+/// As whom one connects.
+fn user_name(user: Option<&CStr>) -> String {
+    user.map_or_else(|| "client.admin".to_owned(), |user| format!("client.{}", user.to_string_lossy()))
+}
+
+/// For messages.
+pub(super) fn text(name: &CStr) -> String {
+    name.to_string_lossy().into_owned()
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! An open image: what it is, and how requests learn of what others do to it.
+//!
+//! A write needs to know all snapshots, or it changes the newest one unnoticed. So it passes a gate; who makes a snapshot closes
+//! it, waits until no write is in flight, and opens it with the new snapshot known. When another client has changed the header
+//! the next write reads it again before it goes on.
+
+use std::ffi::{CStr, CString};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::error::{ignore, Error};
+use super::format::calls::Version;
+use super::format::features::{Features, OpFeatures};
+use super::format::header::{Identity, Snapshot, State};
+use super::format::notify::Message;
+use super::lookup::{Finder, Kind};
+use super::refusal::{self, Access};
+use super::watch::Lookout;
+use crate::backend::rados::PoolHandle;
+use crate::errno::Errno;
+use crate::host::{Exclusive, Gate, Request, Shared};
+
+/// How long others have to acknowledge that the header has changed, in milliseconds. Those who don't will find out themselves.
+const ANNOUNCE_TIMEOUT: u64 = 5000;
+
+/// What requests must agree on.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// Where writes go, so that the snapshots keep what they have.
+    pub(super) writer: PoolHandle,
+    /// What the header says.
+    pub(super) state: State,
+    /// The oldest first; all kinds.
+    pub(super) snapshots: Vec<Snapshot>,
+    /// What else was done with the image.
+    pub(super) operations: OpFeatures,
+}
+
+/// An open image, or a snapshot of one.
+#[derive(Debug)]
+pub(super) struct Image {
+    /// For messages.
+    pub(super) name: CString,
+    pub(super) kind: Kind,
+    /// The object with the header, and where it is.
+    pub(super) header: CString,
+    pub(super) meta: Arc<PoolHandle>,
+    pub(super) identity: Identity,
+    /// Where reads go: to what is there now, or to the snapshot.
+    pub(super) reader: PoolHandle,
+    pub(super) snapshot: Option<u64>,
+    pub(super) writable: bool,
+    /// The size in bytes.
+    pub(super) size: AtomicI64,
+    /// The snapshots, for those who may not wait.
+    pub(super) listed: Mutex<Arc<Vec<Snapshot>>>,
+    /// The header has changed since it was read.
+    pub(super) stale: AtomicBool,
+    /// How many announcements of our own are under way.
+    announcing: AtomicU32,
+    pub(super) gate: Gate<Head>,
+    pub(super) lookout: Lookout,
+}
+
+/// What an [`Image`] is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) name: CString,
+    pub(super) kind: Kind,
+    pub(super) header: CString,
+    pub(super) meta: Arc<PoolHandle>,
+    pub(super) identity: Identity,
+    pub(super) reader: PoolHandle,
+    pub(super) snapshot: Option<u64>,
+    pub(super) writable: bool,
+    pub(super) size: i64,
+    pub(super) head: Head,
+}
+
+impl Image {
+    /// An image whose header has just been read.
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            name: parts.name,
+            kind: parts.kind,
+            header: parts.header,
+            meta: parts.meta,
+            identity: parts.identity,
+            reader: parts.reader,
+            snapshot: parts.snapshot,
+            writable: parts.writable,
+            size: AtomicI64::new(parts.size),
+            listed: Mutex::new(Arc::new(parts.head.snapshots.clone())),
+            stale: AtomicBool::new(false),
+            announcing: AtomicU32::new(0),
+            gate: Gate::new(parts.head),
+            lookout: Lookout::default(),
+        }
+    }
+
+    /// The size in bytes, as far as it is known.
+    pub(super) fn size(&self) -> i64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// All snapshots as far as they are known, the oldest first.
+    pub(super) fn listed(&self) -> Arc<Vec<Snapshot>> {
+        Arc::clone(&self.listed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks and changes the header.
+    pub(super) fn finder<'a>(&'a self, rq: &'a Request) -> Finder<'a> {
+        Finder { rq, pool: &self.meta }
+    }
+
+    /// Lets a write pass, with what it has to know.
+    pub(super) async fn enter(&self, rq: &Request) -> Result<Shared<'_, Head>, Error> {
+        if !self.writable {
+            return Err(Errno::EROFS.into());
+        }
+        loop {
+            let head = self.gate.shared(rq).await?;
+            if !self.stale.load(Ordering::Acquire) {
+                return Ok(head);
+            }
+            drop(head);
+            self.catch_up(rq).await?;
+        }
+    }
+
+    /// Reads the header again if it has changed.
+    pub(super) async fn catch_up(&self, rq: &Request) -> Result<(), Error> {
+        let mut head = self.gate.exclusive(rq).await?;
+        self.catch_up_alone(rq, &mut head).await
+    }
+
+    /// As [`Image::catch_up`], for who is alone already.
+    async fn catch_up_alone(&self, rq: &Request, head: &mut Head) -> Result<(), Error> {
+        if !self.stale.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let done = self.read_header(rq, head).await;
+        if done.is_err() {
+            self.stale.store(true, Ordering::Release);
+        }
+        done
+    }
+
+    /// Reads the header.
+    pub(super) async fn read_header(&self, rq: &Request, head: &mut Head) -> Result<(), Error> {
+        let (state, snapshots) =
+            self.finder(rq).state(&self.kind, &self.header, &self.identity, !self.writable).await?;
+        let access = if self.writable { Access::Write } else { Access::Read };
+        refusal::check_open(access, state.features, state.incompatible)?;
+        if state.features.contains(Features::OPERATIONS) {
+            head.operations = self.finder(rq).operations(&self.header).await?;
+        }
+        if state.snap_context != head.state.snap_context {
+            head.writer = writer(&self.reader, self.snapshot, &state)?;
+        }
+        if self.snapshot.is_none() {
+            self.size.store(state.size, Ordering::Release);
+        }
+        *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshots.clone());
+        head.state = state;
+        head.snapshots = snapshots;
+        Ok(())
+    }
+
+    /// Keeps writes away to change the header, which is known as it is now. Outside of coroutines the node has to be drained: a
+    /// write in flight would need the thread that waits for it here.
+    pub(super) async fn alone(&self, rq: &Request) -> Result<Exclusive<'_, Head>, Error> {
+        if !self.writable {
+            return Err(Errno::EROFS.into());
+        }
+        let mut head = self.gate.exclusive(rq).await?;
+        self.catch_up_alone(rq, &mut head).await?;
+        refusal::check_maintenance(head.operations)?;
+        Ok(head)
+    }
+
+    /// Tells the other clients that the header has changed, and waits until they know.
+    pub(super) async fn announce(&self, rq: &Request) {
+        self.announcing.fetch_add(1, Ordering::AcqRel);
+        let message = Message::HeaderUpdate.encode();
+        // Whoever doesn't answer is gone, or finds out later; the change itself has been made.
+        ignore(self.meta.notify(rq, &self.header, &message, ANNOUNCE_TIMEOUT).await);
+        self.announcing.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether a notification of the client with that number is what we have just said ourselves.
+    pub(super) fn is_own(&self, client: u64) -> bool {
+        self.announcing.load(Ordering::Acquire) > 0 && client == self.meta.cluster().instance_id()
+    }
+
+    /// Refuses clones.
+    pub(super) async fn check_parent(
+        finder: &Finder<'_>,
+        kind: &Kind,
+        header: &CStr,
+        state: &State,
+        version: Version,
+    ) -> Result<(), Error> {
+        if matches!(kind, Kind::Format2(_)) && state.features.contains(Features::LAYERING) {
+            refusal::check_parent(finder.has_parent(header, version).await?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where writes go.
+pub(super) fn writer(reader: &PoolHandle, snapshot: Option<u64>, state: &State) -> Result<PoolHandle, Errno> {
+    match snapshot {
+        // Nothing is written there.
+        Some(id) => reader.at_snapshot(id),
+        None => reader.with_snapshots(state.snap_context.seq(), state.snap_context.ids()),
+    }
+}

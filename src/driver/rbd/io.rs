@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Reads, writes and flushes. Runs in coroutines, on any thread. Source: RBD format document, sections 14 and 15.
+//!
+//! Nearly every request is one piece of guest memory and one object: one library call, and nothing to be kept. The others are
+//! cut into object ranges, [`WINDOW`] of which are under way at a time; where the library needs the bytes of an object in one
+//! piece and the guest has them in several, they go through a bounce buffer.
+
+use std::sync::atomic::Ordering;
+
+use super::error::Error;
+use super::format::striping::ObjectRange;
+use super::image::Head;
+use super::state::Rbd;
+use crate::errno::Errno;
+use crate::host::{Buffer, Completion, Loan, Request};
+use crate::iov::{GuestIov, Span};
+use crate::range::ByteRange;
+
+/// How many objects one request has under way at a time.
+pub(super) const WINDOW: usize = 32;
+
+impl Rbd {
+    /// Reads a range. Objects that aren't there, and what lies behind their ends, read as zeroes.
+    ///
+    /// # Errors
+    /// The cluster's.
+    pub async fn read(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
+        check_memory(iov, range)?;
+        let Some(first) = self.image.identity.layout.objects(range).next() else { return Ok(()) };
+        if let Some(span) = only_span(iov, range, &first) {
+            let ret = self.read_object(rq, &first, span).await?;
+            span.zero_from(bytes_read(ret, span.length())?);
+            return Ok(());
+        }
+        if self.is_direct(iov, range) {
+            self.read_direct(rq, iov, range).await
+        } else {
+            self.read_bounced(rq, iov, range).await
+        }
+    }
+
+    /// Reads into the guest's memory, of which every object has one piece.
+    async fn read_direct(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
+        let objects = self.image.identity.layout.objects(range);
+        let span_of =
+            |object: &ObjectRange| iov.span(as_len(object.first), as_len(object.length)).ok_or(Errno::EINVAL);
+        let start = |object: &ObjectRange| Ok(self.read_object(rq, object, span_of(object)?));
+        let landed = |object: &ObjectRange, ret| {
+            let span = span_of(object)?;
+            span.zero_from(bytes_read(ret, span.length())?);
+            Ok(())
+        };
+        Ok(for_each(rq, objects, start, landed).await?)
+    }
+
+    /// Reads into memory of our own, and copies it from there.
+    async fn read_bounced(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
+        let layout = self.image.identity.layout;
+        let mut buffer = self.buffer(rq, range.len()).await?;
+        let mut objects = layout.objects(range);
+        let mut window = Window::new();
+        // Where the bytes of the next object go, and where those of the window begin.
+        let (mut next, mut begin): (usize, usize) = (0, 0);
+        loop {
+            let lent = buffer.lend();
+            let filled = window.fill(&mut objects, |object| {
+                let span = lent.span(next, as_len(object.length)).ok_or(Errno::EINVAL)?;
+                next = next.saturating_add(span.length());
+                Ok(self.read_object(rq, object, span))
+            });
+            // The buffer is ours again before anything is copied out of it.
+            rq.settled().await;
+            lent.returned(rq);
+            let landed = |object: &ObjectRange, ret| {
+                let end = begin.saturating_add(bytes_read(ret, as_len(object.length))?);
+                for piece in object.pieces() {
+                    let length = as_len(piece.length);
+                    let there = end.saturating_sub(begin).min(length);
+                    iov.copy_in(as_len(piece.at), buffer.bytes(begin, there), length);
+                    begin = begin.saturating_add(length);
+                }
+                Ok(())
+            };
+            window.settle(rq, landed).await?;
+            if !filled? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads a range of one object.
+    fn read_object(&self, rq: &Request, object: &ObjectRange, span: Span<'_>) -> Completion {
+        let name = self.image.identity.names.name(object.object);
+        self.image.reader.read(rq, name.as_c_str(), span, object.offset)
+    }
+
+    /// Writes a range; the image grows if it ends behind the end.
+    ///
+    /// # Errors
+    /// The cluster's; `EROFS` if the image was not opened for writing.
+    pub async fn write(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
+        check_memory(iov, range)?;
+        let image = &*self.image;
+        self.grow_to(rq, range.end()).await?;
+        let head = image.enter(rq).await?;
+        let Some(first) = image.identity.layout.objects(range).next() else { return Ok(()) };
+        if let Some(span) = only_span(iov, range, &first) {
+            return Ok(acknowledged(self.write_object(rq, &head, &first, span).await?)?);
+        }
+        if self.is_direct(iov, range) {
+            self.write_direct(rq, &head, iov, range).await
+        } else {
+            self.write_bounced(rq, &head, iov, range).await
+        }
+    }
+
+    /// Writes out of the guest's memory, of which every object has one piece.
+    async fn write_direct(
+        &self,
+        rq: &Request,
+        head: &Head,
+        iov: &GuestIov<'_>,
+        range: ByteRange,
+    ) -> Result<(), Error> {
+        let objects = self.image.identity.layout.objects(range);
+        let start = |object: &ObjectRange| {
+            let span = iov.span(as_len(object.first), as_len(object.length)).ok_or(Errno::EINVAL)?;
+            Ok(self.write_object(rq, head, object, span))
+        };
+        Ok(for_each(rq, objects, start, |_, ret| acknowledged(ret)).await?)
+    }
+
+    /// Copies what the guest has in its memory now, and writes that.
+    async fn write_bounced(
+        &self,
+        rq: &Request,
+        head: &Head,
+        iov: &GuestIov<'_>,
+        range: ByteRange,
+    ) -> Result<(), Error> {
+        let layout = self.image.identity.layout;
+        let mut buffer = self.buffer(rq, range.len()).await?;
+        let mut place: usize = 0;
+        for piece in layout.objects(range).flat_map(|object| object.pieces()) {
+            buffer.copy_from(iov, as_len(piece.at), place, as_len(piece.length));
+            place = place.saturating_add(as_len(piece.length));
+        }
+        let lent = buffer.lend();
+        let mut place: usize = 0;
+        let start = |object: &ObjectRange| {
+            let span = lent.span(place, as_len(object.length)).ok_or(Errno::EINVAL)?;
+            place = place.saturating_add(span.length());
+            Ok(self.write_object(rq, head, object, span))
+        };
+        let done = for_each(rq, layout.objects(range), start, |_, ret| acknowledged(ret)).await;
+        lent.returned(rq);
+        Ok(done?)
+    }
+
+    /// Writes a range of one object.
+    fn write_object(&self, rq: &Request, head: &Head, object: &ObjectRange, span: Span<'_>) -> Completion {
+        let identity = &self.image.identity;
+        let name = identity.names.name(object.object);
+        if object.length == identity.layout.object_size() {
+            head.writer.write_full(rq, name.as_c_str(), span)
+        } else {
+            head.writer.write(rq, name.as_c_str(), span, object.offset)
+        }
+    }
+
+    /// Makes everything that was acknowledged durable: it is so already, on all replicas.
+    ///
+    /// # Errors
+    /// None so far.
+    pub async fn flush(&self, _rq: &Request) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Makes the image larger if it ends before `end`.
+    pub(super) async fn grow_to(&self, rq: &Request, end: i64) -> Result<(), Error> {
+        if end <= self.image.size.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.grow(rq, end).await
+    }
+
+    /// A bounce buffer.
+    async fn buffer(&self, rq: &Request, bytes: usize) -> Result<Loan<'_, Buffer>, Errno> {
+        match self.pool.take(1, bytes)? {
+            Some(buffer) => Ok(buffer),
+            None => self.pool.take_in_turn(rq, 1, bytes).await,
+        }
+    }
+
+    /// Whether the guest has the bytes of each object in one piece.
+    fn is_direct(&self, iov: &GuestIov<'_>, range: ByteRange) -> bool {
+        let is_one = |object: ObjectRange| {
+            object.is_one_piece() && iov.span(as_len(object.first), as_len(object.length)).is_some()
+        };
+        self.image.identity.layout.objects(range).all(is_one)
+    }
+}
+
+/// Operations that are under way together, each with what it is about.
+struct Window<T>([Option<(T, Completion)>; WINDOW]);
+
+impl<T> Window<T> {
+    /// Nothing yet.
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| None))
+    }
+
+    /// Starts as many operations as there is room for. False if there is nothing left to do.
+    fn fill(
+        &mut self,
+        items: &mut impl Iterator<Item = T>,
+        mut start: impl FnMut(&T) -> Result<Completion, Errno>,
+    ) -> Result<bool, Errno> {
+        let mut any = false;
+        for slot in &mut self.0 {
+            let Some(item) = items.next() else { break };
+            let done = start(&item)?;
+            *slot = Some((item, done));
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// Waits for all of them, and hands over what each returned. The first error counts.
+    async fn settle(
+        &mut self,
+        rq: &Request,
+        mut landed: impl FnMut(&T, i64) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        rq.settled().await;
+        let mut result = Ok(());
+        for (item, done) in self.0.iter_mut().filter_map(Option::take) {
+            let one = match done.await {
+                Ok(ret) => landed(&item, ret),
+                Err(errno) => Err(errno),
+            };
+            result = result.and(one);
+        }
+        result
+    }
+}
+
+/// Does one operation for each of `items`, [`WINDOW`] at a time, and hands over what each returned. Nothing is in flight when it
+/// returns, whatever happened: the caller may be inside of a gate, and what comes after it relies on that.
+pub(super) async fn for_each<T>(
+    rq: &Request,
+    mut items: impl Iterator<Item = T>,
+    mut start: impl FnMut(&T) -> Result<Completion, Errno>,
+    mut landed: impl FnMut(&T, i64) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let mut window = Window::new();
+    loop {
+        let filled = window.fill(&mut items, &mut start);
+        window.settle(rq, &mut landed).await?;
+        if !filled? {
+            return Ok(());
+        }
+    }
+}
+
+/// The memory of a request that is one piece of it and one range of an object.
+fn only_span<'a>(iov: &'a GuestIov<'_>, range: ByteRange, first: &ObjectRange) -> Option<Span<'a>> {
+    if as_len(first.length) == range.len() && first.is_one_piece() {
+        return iov.span(0, range.len());
+    }
+    None
+}
+
+/// The block layer passes a vector of exactly the size of the range; anything else would touch memory it does not own.
+fn check_memory(iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Errno> {
+    if iov.bytes() != range.len() {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// How many bytes a read brought: none, if the object isn't there.
+fn bytes_read(ret: i64, most: usize) -> Result<usize, Errno> {
+    match Errno::check(ret) {
+        // A library can't have read more than it was asked to.
+        Ok(bytes) => usize::try_from(bytes).ok().filter(|bytes| *bytes <= most).ok_or(Errno::EIO),
+        Err(errno) if errno == Errno::ENOENT => Ok(0),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether a change was made.
+pub(super) fn acknowledged(ret: i64) -> Result<(), Errno> {
+    Errno::check(ret).map(drop)
+}
+
+/// Whether something is gone now, or was not there.
+pub(super) fn removed(ret: i64) -> Result<(), Errno> {
+    match Errno::check(ret) {
+        Err(errno) if errno != Errno::ENOENT => Err(errno),
+        _ => Ok(()),
+    }
+}
+
+/// A length in memory; what doesn't fit fits nowhere.
+pub(super) fn as_len(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

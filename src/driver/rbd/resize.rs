@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Changing the size. Source: RBD format document, sections 3.3 and 17.
+
+use std::sync::atomic::Ordering;
+
+use super::error::Error;
+use super::format::calls;
+use super::format::format1;
+use super::format::striping::{check_size, Layout};
+use super::image::Head;
+use super::io::{acknowledged, for_each, removed};
+use super::lookup::Kind;
+use super::state::Rbd;
+use crate::backend::rados::WriteOp;
+use crate::errno::ToErrno;
+use crate::host::Request;
+
+impl Rbd {
+    /// Sets the length to `size` bytes. What is added reads as zeroes; what is cut off is gone, except in snapshots.
+    ///
+    /// # Errors
+    /// The cluster's; `EROFS` if the image was not opened for writing, `EFBIG` for a size whose end has no offset.
+    pub async fn truncate(&self, rq: &Request, size: u64) -> Result<(), Error> {
+        check_size(size)?;
+        let mut head = self.image.alone(rq).await?;
+        self.resize(rq, &mut head, size)
+            .await
+            .map_err(|error| Error::Resize { size, errno: error.errno() })?;
+        drop(head);
+        self.image.announce(rq).await;
+        Ok(())
+    }
+
+    /// Makes the image end at `end`, if it ends before.
+    pub(super) async fn grow(&self, rq: &Request, end: i64) -> Result<(), Error> {
+        let mut head = self.image.alone(rq).await?;
+        // Another request may have been faster.
+        if end <= self.image.size() {
+            return Ok(());
+        }
+        self.resize(rq, &mut head, u64::try_from(end).unwrap_or(0)).await?;
+        drop(head);
+        self.image.announce(rq).await;
+        Ok(())
+    }
+
+    /// Sets the size, with no write in flight.
+    pub(super) async fn resize(&self, rq: &Request, head: &mut Head, size: u64) -> Result<(), Error> {
+        let new = check_size(size)?;
+        let old = u64::try_from(head.state.size).unwrap_or(0);
+        if size < old {
+            // What can be reached is cut off before the header says so: a crash in between leaves holes, and never old data in an
+            // image that grows again.
+            self.trim(rq, head, size, old).await?;
+        }
+        if size != old {
+            let image = &self.image;
+            let op = match &image.kind {
+                Kind::Format1 { .. } => {
+                    WriteOp::new()?.assert_exists().write(&size.to_le_bytes(), format1::SIZE_OFFSET)
+                }
+                Kind::Format2(_) => {
+                    let call = calls::set_size(size);
+                    WriteOp::new()?.exec(call.class(), call.method(), call.input())
+                }
+            };
+            acknowledged(image.meta.change(rq, &image.header, op).await?)?;
+            head.state.size = new;
+            image.size.store(new, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Removes what an image of `old` bytes has and one of `size` bytes has not.
+    async fn trim(&self, rq: &Request, head: &Head, size: u64, old: u64) -> Result<(), Error> {
+        let identity = &self.image.identity;
+        let layout = identity.layout;
+        let cuts = first_cut(layout, size)..layout.object_count(old);
+        let cuts = cuts.filter_map(|object| {
+            let keep = layout.object_length(object, size);
+            let had = layout.object_length(object, old);
+            (keep < had).then_some((object, keep, had))
+        });
+        let start = |&(object, keep, had): &(u64, u64, u64)| {
+            let name = identity.names.name(object);
+            if keep == 0 {
+                return Ok(head.writer.remove(rq, name.as_c_str()));
+            }
+            let op = WriteOp::new()?;
+            let op = if had == layout.object_size() {
+                op.truncate(keep)
+            } else {
+                op.zero(keep, had.saturating_sub(keep))
+            };
+            Ok(head.writer.change(rq, name.as_c_str(), op))
+        };
+        Ok(for_each(rq, cuts, start, |_, ret| removed(ret)).await?)
+    }
+}
+
+/// The first object that an image of that size may not have whole: the first one of the set with its end.
+fn first_cut(layout: Layout, size: u64) -> u64 {
+    let (object, _) = layout.locate(size);
+    object.saturating_sub(object.checked_rem(layout.stripe_count()).unwrap_or(0))
+}

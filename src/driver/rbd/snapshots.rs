@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Internal snapshots. Runs in the main loop, outside of coroutines, and blocks on the network; the node is drained. Source: RBD
+//! format document, section 18.
+
+use std::ffi::CString;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use super::connect::text;
+use super::error::{ignore, Error};
+use super::format::calls::{self, Call};
+use super::format::header::Snapshot;
+use super::format::replies::{self, Protection};
+use super::format::{format1, names};
+use super::image::Head;
+use super::lookup::Kind;
+use super::state::Rbd;
+use crate::errno::{Errno, ToErrno};
+use crate::host::{spawn_blocking, Request};
+
+/// A snapshot that has this many bytes in its name doesn't fit in QEMU's table.
+const NAME_SIZE: usize = 128;
+/// How often another number is tried for a snapshot because another client was faster.
+const MAX_TRIES: u32 = 10;
+/// How many objects are rolled back at a time.
+const ROLL_BACK_AT_A_TIME: usize = 10;
+
+/// A snapshot as users see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: CString,
+    /// The size of the image then, in bytes.
+    pub size: u64,
+}
+
+impl Rbd {
+    /// The users' snapshots as far as they are known, the oldest first. Never asks the cluster: the monitor of QEMU must not wait.
+    ///
+    /// # Errors
+    /// None so far.
+    pub async fn snapshot_list(&self, _rq: &Request) -> Result<Vec<Listed>, Error> {
+        let listed = self.image.listed();
+        let users = listed.iter().filter(|snapshot| snapshot.is_users());
+        let named = users.filter_map(|snapshot| {
+            let name = CString::new(snapshot.info.name.clone()).ok()?;
+            Some(Listed { name, size: snapshot.info.size })
+        });
+        Ok(named.collect())
+    }
+
+    /// Makes a snapshot. QEMU may give it an id, which has to be its name or nothing.
+    ///
+    /// # Errors
+    /// `EINVAL` without a name, or with another id; `ERANGE` for one that is too long; `EEXIST`; the cluster's.
+    pub async fn snapshot_create(&self, rq: &Request, name: &[u8], id: &[u8]) -> Result<(), Error> {
+        check_name(name)?;
+        if !id.is_empty() && id != name {
+            return Err(failed("create", name, Errno::EINVAL));
+        }
+        let mut head = self.image.alone(rq).await.map_err(|error| failed("create", name, error.errno()))?;
+        let added = self.add_snapshot(rq, &mut head, name).await;
+        drop(head);
+        added.map_err(|error| failed("create", name, error.errno()))?;
+        self.image.announce(rq).await;
+        Ok(())
+    }
+
+    /// Registers a snapshot under a new number and makes writes know it.
+    async fn add_snapshot(&self, rq: &Request, head: &mut Head, name: &[u8]) -> Result<(), Error> {
+        let image = &self.image;
+        if users_snapshot(&head.snapshots, name).is_some() {
+            return Err(Errno::EEXIST.into());
+        }
+        let mut tries: u32 = 0;
+        loop {
+            // Numbers belong to the pool with the data.
+            let id = image.reader.create_snapshot_id(rq).await?;
+            let call = match &image.kind {
+                Kind::Format1 { .. } => format1::snap_add(name, id),
+                Kind::Format2(_) => calls::snapshot_add(name, id),
+            };
+            // From here to the end of `read_header` no write may go out: it would change the snapshot.
+            let added = self.call_header(rq, &call).await;
+            if let Err(errno) = added {
+                // The number was never used; if it can't be given back it is only lost.
+                ignore(image.reader.remove_snapshot_id(rq, id).await);
+                if errno.code() != libc::ESTALE || tries >= MAX_TRIES {
+                    return Err(errno.into());
+                }
+                // Another client has added one with a higher number.
+                tries = tries.saturating_add(1);
+                continue;
+            }
+            return self.adopt(rq, head).await;
+        }
+    }
+
+    /// Reads the header after a change of our own. If that fails the next write has to do it.
+    async fn adopt(&self, rq: &Request, head: &mut Head) -> Result<(), Error> {
+        let read = self.image.read_header(rq, head).await;
+        if read.is_err() {
+            self.image.stale.store(true, Ordering::Release);
+        }
+        read
+    }
+
+    /// Removes a snapshot. QEMU may name it by its id, which is its name.
+    ///
+    /// # Errors
+    /// `EINVAL` without a name, or with another id; `ENOENT`; `EBUSY` if it is protected; the cluster's.
+    pub async fn snapshot_delete(
+        &self,
+        rq: &Request,
+        id: Option<&[u8]>,
+        name: Option<&[u8]>,
+    ) -> Result<(), Error> {
+        let Some(name) = name else {
+            return Err(failed("delete", id.unwrap_or_default(), Errno::EINVAL));
+        };
+        if id.is_some_and(|id| !id.is_empty() && id != name) {
+            return Err(failed("delete", name, Errno::EINVAL));
+        }
+        let mut head = self.image.alone(rq).await.map_err(|error| failed("delete", name, error.errno()))?;
+        let removed = self.remove_snapshot(rq, &mut head, name).await;
+        drop(head);
+        removed.map_err(|error| failed("delete", name, error.errno()))?;
+        self.image.announce(rq).await;
+        Ok(())
+    }
+
+    /// Takes a snapshot out of the header and has the pool forget it.
+    async fn remove_snapshot(&self, rq: &Request, head: &mut Head, name: &[u8]) -> Result<(), Error> {
+        let snapshot = users_snapshot(&head.snapshots, name).ok_or(Errno::ENOENT)?;
+        let id = snapshot.info.id;
+        if snapshot.protection != Protection::Unprotected {
+            return Err(Errno::EBUSY.into());
+        }
+        match &self.image.kind {
+            Kind::Format1 { .. } => {
+                self.image.reader.remove_snapshot_id(rq, id).await?;
+                self.call_header(rq, &format1::snap_remove(name)).await?;
+            }
+            Kind::Format2(_) => {
+                match self.call_header(rq, &calls::snapshot_trash_add(id)).await {
+                    // Clusters from before Mimic have no trash for snapshots.
+                    Err(errno) if errno != Errno::ENOTSUP => return Err(errno.into()),
+                    _ => {}
+                }
+                if self.has_clones(rq, id).await? {
+                    // It stays in the trash until its last clone goes.
+                    return self.adopt(rq, head).await;
+                }
+                self.image.reader.remove_snapshot_id(rq, id).await?;
+                self.call_header(rq, &calls::snapshot_remove(id)).await?;
+            }
+        }
+        self.adopt(rq, head).await
+    }
+
+    /// Whether a snapshot has clones that are registered with it.
+    async fn has_clones(&self, rq: &Request, id: u64) -> Result<bool, Error> {
+        let finder = self.image.finder(rq);
+        let replies = finder.ask(&self.image.header, &[calls::snapshot_get(id)]).await?;
+        Ok(replies::snapshot(replies.bytes(0))?.child_count > 0)
+    }
+
+    /// Gives the image the content and the size that it had at a snapshot.
+    ///
+    /// # Errors
+    /// `ENOENT`; the cluster's, and then some objects may have been rolled back and others not.
+    pub async fn snapshot_goto(&self, rq: &Request, name: &[u8]) -> Result<(), Error> {
+        let mut head = self.image.alone(rq).await.map_err(|error| failed("go to", name, error.errno()))?;
+        let done = self.roll_back(rq, &mut head, name).await;
+        drop(head);
+        done.map_err(|error| failed("go to", name, error.errno()))?;
+        self.image.announce(rq).await;
+        Ok(())
+    }
+
+    /// Rolls all objects back, those of the image as it is and those that it had.
+    async fn roll_back(&self, rq: &Request, head: &mut Head, name: &[u8]) -> Result<(), Error> {
+        let snapshot = users_snapshot(&head.snapshots, name).ok_or(Errno::ENOENT)?;
+        let (id, size) = (snapshot.info.id, snapshot.info.size);
+        let layout = self.image.identity.layout;
+        self.resize(rq, head, size).await?;
+        let context = &head.state.snap_context;
+        let pool = Arc::new(self.image.reader.with_snapshots(context.seq(), context.ids())?);
+        let count = layout.object_count(size);
+        let names = Arc::new(self.image.identity.names.clone());
+        // The library has no call for it that doesn't block.
+        let workers = (0..ROLL_BACK_AT_A_TIME).map(|worker| {
+            let (pool, names) = (Arc::clone(&pool), Arc::clone(&names));
+            let start = u64::try_from(worker).unwrap_or(0);
+            spawn_blocking(rq, move || {
+                let mut objects = (start..count).step_by(ROLL_BACK_AT_A_TIME);
+                objects.try_for_each(|object| pool.roll_back(names.name(object).as_c_str(), id))
+            })
+        });
+        let mut result = Ok(());
+        for worker in workers.collect::<Vec<_>>() {
+            result = result.and(worker.await.and_then(|done| done));
+        }
+        Ok(result?)
+    }
+
+    /// Has the header do something.
+    async fn call_header(&self, rq: &Request, call: &Call) -> Result<(), Errno> {
+        self.image.finder(rq).call(&self.image.header, call).await
+    }
+}
+
+/// The snapshot of that name that a user has made.
+fn users_snapshot<'a>(snapshots: &'a [Snapshot], name: &[u8]) -> Option<&'a Snapshot> {
+    snapshots.iter().find(|snapshot| snapshot.is_users() && snapshot.info.name == name)
+}
+
+/// Whether a snapshot can have that name.
+fn check_name(name: &[u8]) -> Result<(), Error> {
+    if name.is_empty() {
+        return Err(failed("create", name, Errno::EINVAL));
+    }
+    if name.len() >= NAME_SIZE {
+        return Err(failed("create", name, Errno::ERANGE));
+    }
+    names::check_image(name)?;
+    Ok(())
+}
+
+/// What goes wrong with a snapshot.
+fn failed(what: &'static str, name: &[u8], errno: Errno) -> Error {
+    let snapshot = text(&CString::new(name).unwrap_or_default());
+    Error::Snapshot { what, snapshot, errno }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! What an open rbd node keeps.
+
+use std::sync::mpsc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::format::encryption::Probe;
+use super::image::Image;
+use super::options::Options;
+use crate::host::{qemu, spawn_thread, Buffer, Pool};
+
+/// How long closing waits for the cluster. After that the rest is done in the background.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// An open node. Shared by all requests, on whatever thread; a reopen makes a new one.
+#[derive(Debug)]
+pub struct Rbd {
+    pub(super) image: Arc<Image>,
+    pub(super) options: Options,
+    /// How the image is encrypted, by somebody else.
+    pub(super) probe: Option<Probe>,
+    pub(super) pool: Pool<Buffer>,
+}
+
+impl Rbd {
+    /// A node that has just been opened.
+    pub(super) fn new(image: Arc<Image>, options: Options, probe: Option<Probe>) -> Self {
+        Self { image, options, probe, pool: Pool::new() }
+    }
+
+    /// The length in bytes.
+    #[must_use]
+    pub fn length(&self) -> i64 {
+        self.image.size()
+    }
+
+    /// The size of an object in bytes.
+    #[must_use]
+    pub fn object_size(&self) -> u32 {
+        u32::try_from(self.image.identity.layout.object_size()).unwrap_or(u32::MAX)
+    }
+
+    /// How the image is encrypted, seen when it was opened.
+    #[must_use]
+    pub fn encryption(&self) -> Option<Probe> {
+        self.probe
+    }
+
+    /// Ends watching, and the connection if nobody else has it. Blocks for [`CLOSE_TIMEOUT`] at most: with the cluster away the
+    /// main loop must go on.
+    pub fn close(&self) {
+        let image = Arc::clone(&self.image);
+        let (done, ended) = mpsc::channel::<()>();
+        let end = move || {
+            image.lookout.close();
+            drop(image);
+            drop(done);
+        };
+        if spawn_thread("qbr-rbd-close", end).is_err() {
+            self.image.lookout.close();
+            return;
+        }
+        if ended.recv_timeout(CLOSE_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            qemu::report_warning(&format!(
+                "rbd image '{}' is being closed in the background, as its cluster does not answer",
+                self.image.name.to_string_lossy()
+            ));
+        }
+    }
+}

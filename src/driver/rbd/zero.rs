@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Write-zeroes and discards. Runs in coroutines, on any thread. Source: RBD format document, section 16.
+
+use super::error::Error;
+use super::format::striping::ObjectRange;
+use super::image::Head;
+use super::io::{acknowledged, as_len, for_each, removed};
+use super::state::Rbd;
+use crate::backend::rados::WriteOp;
+use crate::errno::Errno;
+use crate::host::{Completion, Request};
+use crate::range::ByteRange;
+
+/// A discard gives back whole blocks of this size in an object, in bytes; less isn't worth an operation.
+const DISCARD_GRANULARITY: u64 = 64 << 10;
+/// Zeroes that an object is filled with.
+static ZEROES: [u8; 4096] = [0; 4096];
+
+impl Rbd {
+    /// Writes zeroes; with `may_unmap` by giving the space back. The image grows if the range ends behind the end.
+    ///
+    /// # Errors
+    /// The cluster's; `EROFS` if the image was not opened for writing.
+    pub async fn write_zeroes(&self, rq: &Request, range: ByteRange, may_unmap: bool) -> Result<(), Error> {
+        self.grow_to(rq, range.end()).await?;
+        let head = self.image.enter(rq).await?;
+        let objects = self.image.identity.layout.objects(range);
+        if may_unmap {
+            let start = |object: &ObjectRange| self.unmap(rq, &head, object);
+            return Ok(for_each(rq, objects, start, |_, ret| removed(ret)).await?);
+        }
+        let start = |object: &ObjectRange| self.fill(rq, &head, object);
+        Ok(for_each(rq, objects, start, |_, ret| acknowledged(ret)).await?)
+    }
+
+    /// Gives back the space of a range, as far as it is whole blocks. What it reads as then is not promised.
+    ///
+    /// # Errors
+    /// The cluster's; `EROFS` if the image was not opened for writing.
+    pub async fn discard(&self, rq: &Request, range: ByteRange) -> Result<(), Error> {
+        let head = self.image.enter(rq).await?;
+        // Behind the end there is nothing.
+        let range = range.truncate(self.image.size().saturating_sub(range.offset()));
+        let object_size = self.image.identity.layout.object_size();
+        let objects = self.image.identity.layout.objects(range);
+        let objects = objects.filter_map(|object| whole_blocks(object, object_size));
+        let start = |object: &ObjectRange| self.unmap(rq, &head, object);
+        Ok(for_each(rq, objects, start, |_, ret| removed(ret)).await?)
+    }
+
+    /// Has a range of an object read as zeroes, without the space.
+    fn unmap(&self, rq: &Request, head: &Head, object: &ObjectRange) -> Result<Completion, Errno> {
+        let identity = &self.image.identity;
+        let name = identity.names.name(object.object);
+        let size = identity.layout.object_size();
+        if object.length == size {
+            return Ok(head.writer.remove(rq, name.as_c_str()));
+        }
+        // Neither of the two creates an object that isn't there.
+        let op = WriteOp::new()?;
+        let op = if object.offset.saturating_add(object.length) == size {
+            op.truncate(object.offset)
+        } else {
+            op.zero(object.offset, object.length)
+        };
+        Ok(head.writer.change(rq, name.as_c_str(), op))
+    }
+
+    /// Fills a range of an object with zeroes that take their space.
+    fn fill(&self, rq: &Request, head: &Head, object: &ObjectRange) -> Result<Completion, Errno> {
+        let name = self.image.identity.names.name(object.object);
+        let rest = object.length.checked_rem(512).unwrap_or(0);
+        let whole = object.length.saturating_sub(rest);
+        let pattern = if whole.checked_rem(4096) == Some(0) { 4096 } else { 512 };
+        let mut op = WriteOp::new()?;
+        if whole > 0 {
+            op = op.write_same(ZEROES.get(..pattern).unwrap_or(&ZEROES), whole, object.offset);
+        }
+        if rest > 0 {
+            let rest = ZEROES.get(..as_len(rest)).unwrap_or(&ZEROES);
+            op = op.write(rest, object.offset.saturating_add(whole));
+        }
+        Ok(head.writer.change(rq, name.as_c_str(), op))
+    }
+}
+
+/// The whole blocks of a range that is to be discarded.
+fn whole_blocks(object: ObjectRange, object_size: u64) -> Option<ObjectRange> {
+    let granularity = DISCARD_GRANULARITY.min(object_size).max(1);
+    let end = object.offset.saturating_add(object.length);
+    if granularity == object_size && end == object_size {
+        return Some(object);
+    }
+    let start = object.offset.checked_next_multiple_of(granularity)?;
+    let end = end.saturating_sub(end.checked_rem(granularity)?);
+    let length = end.checked_sub(start).filter(|length| *length > 0)?;
+    Some(object.narrowed(start, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::striping::Layout;
+    use super::*;
+
+    /// The only object range of a request.
+    fn object(offset: i64, bytes: i64) -> ObjectRange {
+        Layout::plain(22).unwrap().objects(ByteRange::new(offset, bytes).unwrap()).next().unwrap()
+    }
+
+    fn blocks(offset: i64, bytes: i64) -> Option<(u64, u64)> {
+        whole_blocks(object(offset, bytes), 4 << 20).map(|object| (object.offset, object.length))
+    }
+
+    #[test]
+    fn discard_keeps_what_is_no_whole_block() {
+        assert_eq!(blocks(4096, 4096), None);
+        assert_eq!(blocks(0, 64 << 10), Some((0, 64 << 10)));
+        assert_eq!(blocks(1, 64 << 10), None);
+        assert_eq!(blocks(1, (128 << 10) - 1), Some((64 << 10, 64 << 10)));
+        assert_eq!(blocks(0, 4 << 20), Some((0, 4 << 20)));
+    }
+
+    #[test]
+    fn discard_to_the_end_of_a_small_object_is_exact() {
+        let small = |offset, bytes| {
+            let range = ByteRange::new(offset, bytes).unwrap();
+            let object = Layout::plain(16).unwrap().objects(range).next().unwrap();
+            whole_blocks(object, 64 << 10).map(|object| (object.offset, object.length))
+        };
+        assert_eq!(small(512, (64 << 10) - 512), Some((512, (64 << 10) - 512)));
+        assert_eq!(small(512, 1024), None);
+    }
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Who is inside of a gate, in one atomic word; model-checked with loom.
+//!
+//! Passing an open turnstile and leaving it costs one atomic operation each. Whoever comes to a closed one counts for a moment
+//! all the same; so the one who closed it may have to wait for somebody who never got in, and is told when that one has gone.
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Nobody may pass.
+const CLOSED: usize = 1;
+/// One inside; the count stands above the flag.
+const INSIDE: usize = 2;
+
+/// The word.
+#[derive(Debug)]
+pub(crate) struct Turnstile {
+    word: AtomicUsize,
+}
+
+impl Turnstile {
+    /// An open one with nobody inside.
+    pub(crate) fn new() -> Self {
+        Self { word: AtomicUsize::new(0) }
+    }
+
+    /// Tries to pass. The caller counts as inside in any case, and has to [`Turnstile::leave`] at once if this is false.
+    pub(crate) fn enter(&self) -> bool {
+        self.word.fetch_add(INSIDE, Ordering::Acquire) & CLOSED == 0
+    }
+
+    /// Leaves. True if the turnstile is closed and nobody is inside any more: who closed it must be told.
+    pub(crate) fn leave(&self) -> bool {
+        self.word.fetch_sub(INSIDE, Ordering::AcqRel) == INSIDE | CLOSED
+    }
+
+    /// Closes it. True if nobody is inside; else a later `leave` is true.
+    pub(crate) fn close(&self) -> bool {
+        self.word.fetch_or(CLOSED, Ordering::AcqRel) < INSIDE
+    }
+
+    /// Opens it again. Only by the one who closed it.
+    pub(crate) fn open(&self) {
+        self.word.fetch_and(!CLOSED, Ordering::Release);
+    }
+
+    /// Whether it is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.word.load(Ordering::Acquire) & CLOSED != 0
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::sync::atomic::AtomicBool;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// What stands behind the turnstile, and a flag for the one who closes it.
+    struct Model {
+        turnstile: Turnstile,
+        told: AtomicBool,
+        value: UnsafeCell<usize>,
+    }
+
+    // SAFETY: the turnstile is what is modelled; loom finds accesses that overlap.
+    unsafe impl Sync for Model {}
+
+    impl Model {
+        fn pass(&self) {
+            if self.turnstile.enter() {
+                // SAFETY: as above.
+                self.value.with(|value| unsafe { assert!(*value == 0 || *value == 1) });
+            }
+            if self.turnstile.leave() {
+                self.told.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_closes_is_alone_once_it_is_empty() {
+        loom::model(|| {
+            let model = Arc::new(Model {
+                turnstile: Turnstile::new(),
+                told: AtomicBool::new(false),
+                value: UnsafeCell::new(0),
+            });
+            let passers: Vec<_> = (0..2)
+                .map(|_| {
+                    let model = Arc::clone(&model);
+                    thread::spawn(move || model.pass())
+                })
+                .collect();
+            let empty = model.turnstile.close();
+            while !empty && !model.told.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            // SAFETY: as above.
+            model.value.with_mut(|value| unsafe { *value += 1 });
+            model.turnstile.open();
+            for passer in passers {
+                passer.join().unwrap();
+            }
+            assert!(model.turnstile.enter());
+        });
+    }
+}
