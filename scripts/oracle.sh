@@ -5,7 +5,8 @@
 #   scripts/oracle.sh [--short] [--ops N] [--seed S] [--combo WORD] [--kind turns|twins] [--self-check] ...
 #
 # --short: about a minute, all combinations, for make check. Default: 208,000 operations, about 20 minutes. --self-check: the C
-# driver against itself, with some of its requests spoiled too, which has to be found. What else there is: tests/oracle/oracle.py --help.
+# driver against itself, with some of its requests spoiled too, which has to be found. --erasure: images with their data in an
+# erasure-coded pool, on three OSDs with BlueStore. What else there is: tests/oracle/oracle.py --help.
 # Prints `ok - oracle ...` or `not ok - oracle ...` for each combination of format, object size, striping, data pool and namespace.
 #
 # Variables: QBR_CEPH_SUITE (bookworm: Ceph 16, trixie: 18), QBR_ORACLE_CEPH (an instance of scripts/ceph.sh that runs
@@ -19,10 +20,11 @@ SABOTAGE=(read:100 write:20 zeroes:12 discard:10 truncate:3 create:2 delete:2 go
 need_root "$@"
 out=$QBR_BUILD/oracle
 qemu=$QBR_BUILD/qemu-10.0
-options=() self_check='' default_ops=3850
+options=() self_check='' erasure='' default_ops=3850
 for word; do
     case $word in
     --short) default_ops=200 options+=(--quick) ;;
+    --erasure) erasure=1 options+=(--combo datapool) ;;
     --self-check) self_check=1 options+=(--self-check) ;;
     *) options+=("$word") ;;
     esac
@@ -35,7 +37,7 @@ c_drivers=$("$QBR_TOP/scripts/c-modules.sh" 10.0)
 # Copies, so that a build meanwhile changes nothing.
 rm -rf "$out/drivers" "$out/log"
 mkdir -p "$out/drivers"/{ours,c} "$out/log"
-cp "$c_drivers/block-rbd.so" "$out/drivers/c/"
+cp "$c_drivers/thick/block-rbd.so" "$out/drivers/c/"
 ours=${QBR_ORACLE_OURS:-$qemu}
 if [[ -z $self_check ]]; then
     [[ -f $ours/block-rbd.so ]] || die "$ours has no block-rbd.so; QEMU=10.0 scripts/qemu.sh makes it"
@@ -48,9 +50,10 @@ ceph() { QBR_CEPH=${QBR_ORACLE_CEPH:-oracle} "$QBR_TOP/scripts/ceph.sh" "$@"; }
 if [[ -z ${QBR_ORACLE_CEPH:-} ]]; then
     ceph destroy > /dev/null 2>&1 || true
     at_exit 'ceph destroy > /dev/null 2>&1'
-    run_logged oracle ceph start || die "Ceph could not be started"
+    run_logged oracle ceph start ${erasure:+--osds 3 --store bluestore} || die "Ceph could not be started"
 fi
-for pool in oracle oracle-data; do run_logged oracle ceph pool "$pool" || die "the pool $pool could not be made"; done
+run_logged oracle ceph pool oracle && run_logged oracle ceph pool oracle-data ${erasure:+--erasure} ||
+    die "the pools could not be made"
 run_logged oracle ceph namespace oracle space || die "the namespace could not be made"
 eval "$(ceph env)"
 
