@@ -49,6 +49,8 @@ fn rbd(out: &std::path::Path) {
         "conf_set",
         "conf_get",
         "get_instance_id",
+        "blocklist_add",
+        "wait_for_latest_osdmap",
         "buffer_free",
         "ioctx_create2?",
         "ioctx_destroy",

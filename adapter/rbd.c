@@ -73,6 +73,7 @@ static BlockDriver qbr_rbd = {
     .bdrv_snapshot_goto = qbr_rbd_snapshot_goto,
     .bdrv_snapshot_delete = qbr_rbd_snapshot_delete,
     .bdrv_snapshot_list = qbr_rbd_snapshot_list,
+    .bdrv_inactivate = qbr_rbd_inactivate,
     .bdrv_co_invalidate_cache = qbr_rbd_co_invalidate_cache,
     .create_opts = &qbr_rbd_create_opts,
     .strong_runtime_opts = qbr_rbd_strong_runtime_opts,

@@ -729,6 +729,15 @@ int qbr_rbd_snapshot_list(BlockDriverState *bs,
                           QEMUSnapshotInfo **table);
 
 /*
+ `.bdrv_inactivate`. Gives the image's lock back before another process goes on with it. Main loop, and the node is drained;
+ blocks on the network. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_rbd_inactivate(BlockDriverState *bs);
+
+/*
  `.bdrv_co_invalidate_cache`. Forgets what is known of the image, which somebody else had until now. Coroutine. On failure
  @errp is set.
 

@@ -26,6 +26,8 @@ impl Errno {
     pub const ENOENT: Self = Self(libc::ENOENT);
     /// Busy.
     pub const EBUSY: Self = Self(libc::EBUSY);
+    /// Not now.
+    pub const EAGAIN: Self = Self(libc::EAGAIN);
     /// Permission denied.
     pub const EACCES: Self = Self(libc::EACCES);
     /// Read-only file system.

@@ -575,6 +575,21 @@ pub unsafe extern "C" fn qbr_rbd_snapshot_list(
     unsafe { guard::request(c"qbr_rbd_snapshot_list", bs, body) }
 }
 
+/// `.bdrv_inactivate`. Gives the image's lock back before another process goes on with it. Main loop, and the node is drained;
+/// blocks on the network. 0 or -errno.
+///
+/// # Safety
+/// Pointers as the block layer passes them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn qbr_rbd_inactivate(bs: *mut BlockDriverState) -> c_int {
+    let body = |_, state: &Rbd| {
+        state.inactivate();
+        0
+    };
+    // SAFETY: the block layer passes a valid node.
+    unsafe { guard::query(c"qbr_rbd_inactivate", bs, Errno::to_ret, body) }
+}
+
 /// `.bdrv_co_invalidate_cache`. Forgets what is known of the image, which somebody else had until now. Coroutine. On failure
 /// @errp is set.
 ///

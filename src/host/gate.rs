@@ -81,7 +81,7 @@ impl<T> Gate<T> {
     }
 
     /// Passes, if the gate is open.
-    fn try_shared(&self) -> Option<Shared<'_, T>> {
+    pub fn try_shared(&self) -> Option<Shared<'_, T>> {
         if self.turnstile.enter() {
             return Some(Shared(self));
         }

@@ -72,6 +72,12 @@ impl Request {
         });
     }
 
+    /// Whether the caller is a coroutine, so that others run while it sleeps.
+    #[must_use]
+    pub fn is_coroutine(&self) -> bool {
+        matches!(self.owner, Owner::Coroutine { .. })
+    }
+
     /// Whether an operation is with its library.
     #[must_use]
     pub fn in_flight(&self) -> bool {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::pool::PoolHandle;
 use crate::errno::Errno;
 use crate::sys::rados::{
-    rados_conf_get, rados_conf_read_file, rados_conf_set, rados_connect, rados_create, rados_get_instance_id,
-    rados_shutdown, rados_t,
+    rados_blocklist_add, rados_conf_get, rados_conf_read_file, rados_conf_set, rados_connect, rados_create,
+    rados_get_instance_id, rados_shutdown, rados_t, rados_wait_for_latest_osdmap,
 };
 
 /// A client of a cluster, connected or about to be.
@@ -90,6 +90,21 @@ impl Cluster {
     pub fn instance_id(&self) -> u64 {
         // SAFETY: the cluster is valid (type invariant).
         unsafe { rados_get_instance_id(self.raw.as_ptr()) }
+    }
+
+    /// Shuts a client out, by its address: from here on nothing that it has sent, or will send, has an effect. Blocks on the
+    /// network.
+    ///
+    /// # Errors
+    /// `EACCES` without the right to do that, `EINVAL` for what is no address.
+    pub fn blocklist(&self, address: &CStr) -> Result<(), Errno> {
+        // SAFETY: the cluster is valid (type invariant), and the library only reads the string. 0 is the monitors' own duration.
+        let ret = unsafe { rados_blocklist_add(self.raw.as_ptr(), address.as_ptr().cast_mut(), 0) };
+        Errno::check(ret.into())?;
+        // What we do next must not be handled by a server that doesn't know of it yet.
+        // SAFETY: as above.
+        let ret = unsafe { rados_wait_for_latest_osdmap(self.raw.as_ptr()) };
+        Errno::check(ret.into()).map(drop)
     }
 
     /// The pool of that name. Blocks on a monitor if it isn't known.

@@ -13,6 +13,6 @@ mod pool;
 mod watch;
 
 pub use cluster::Cluster;
-pub use op::{ReadOp, Replies, WriteOp};
+pub use op::{Answers, ReadOp, Replies, WriteOp};
 pub use pool::PoolHandle;
 pub use watch::{Watch, Watcher};

@@ -153,6 +153,18 @@ impl Replies {
     }
 }
 
+/// What those who were notified have answered, encoded as the notify protocol says.
+#[derive(Debug)]
+pub struct Answers(Box<Output>);
+
+impl Answers {
+    /// The encoded answers; nothing if there were none.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
 /// Changes of one object.
 #[derive(Debug)]
 pub struct WriteOp(NonNull<c_void>);
@@ -276,8 +288,8 @@ struct Pending<T> {
 }
 
 impl<T> Pending<T> {
-    /// Waits; gives the places and the version of the object.
-    async fn land(mut self) -> Result<(T, u64), Errno> {
+    /// Waits; gives the places, the version of the object, and what the library returned.
+    async fn land(mut self) -> (T, u64, Result<i64, Errno>) {
         let landed = (&mut self.landing).await;
         let completion = self.completion;
         let mut version = 0;
@@ -290,8 +302,7 @@ impl<T> Pending<T> {
         }
         // Nothing is in flight any more.
         let places = ManuallyDrop::into_inner(self.places);
-        Errno::check(landed?)?;
-        Ok((places, version))
+        (places, version, landed.and_then(Errno::check))
     }
 }
 
@@ -330,7 +341,8 @@ impl PoolHandle {
             unsafe { rados_aio_read_op_operate(op.raw.as_ptr(), io, completion, object.as_ptr(), 0) }
         });
         drop(op);
-        let (outputs, version) = pending.land().await?;
+        let (outputs, version, result) = pending.land().await;
+        result?;
         for output in &outputs {
             Errno::check(output.result.into())?;
         }
@@ -358,7 +370,8 @@ impl PoolHandle {
             unsafe { rados_aio_ioctx_selfmanaged_snap_create(io, &raw mut **id, completion) };
             0
         });
-        pending.land().await.map(|(id, _)| *id)
+        let (id, _, result) = pending.land().await;
+        result.map(|_| *id)
     }
 
     /// Gives the number of a snapshot back, and what its objects keep for it.
@@ -374,19 +387,16 @@ impl PoolHandle {
         Errno::check(done.await?).map(drop)
     }
 
-    /// Tells all who watch the object, and waits for their acknowledgements or for the timeout. What they answered is encoded as
-    /// the notify protocol says; `None` if that isn't known.
-    ///
-    /// # Errors
-    /// `ETIMEDOUT` if somebody didn't acknowledge; else the server's.
+    /// Tells all who watch the object, and waits for their acknowledgements or for the timeout: `ETIMEDOUT` if somebody didn't
+    /// acknowledge, else the server's error. What those who did have answered is there in any case.
     pub async fn notify(
         &self,
         rq: &Request,
         object: &CStr,
         message: &[u8],
         timeout_ms: u64,
-    ) -> Result<(), Errno> {
-        let length = c_int::try_from(message.len()).map_err(|_| Errno::EINVAL)?;
+    ) -> (Result<(), Errno>, Answers) {
+        let length = c_int::try_from(message.len()).unwrap_or(c_int::MAX);
         let pending = self.submit_with(rq, Output::new(Vec::new()), |io, completion, reply| {
             // SAFETY: the handle is valid, the library copies name and message, and the places outlive the operation.
             unsafe {
@@ -402,6 +412,7 @@ impl PoolHandle {
                 )
             }
         });
-        pending.land().await.map(drop)
+        let (answers, _, result) = pending.land().await;
+        (result.map(drop), Answers(answers))
     }
 }

@@ -118,6 +118,37 @@ pub enum Error {
         /// The cluster's answer.
         errno: Errno,
     },
+    /// The lock that makes a client the only writer was set by a user.
+    #[error("image '{image}' is locked by {holder}: end the lock with 'rbd lock remove' when you know that nobody uses the image")]
+    LockHeld {
+        /// The image.
+        image: String,
+        /// Who has it.
+        holder: String,
+    },
+    /// The owner of the lock keeps it.
+    #[error("image '{image}' is locked by {holder}, which keeps the lock for itself: {errno}")]
+    LockRefused {
+        /// The image.
+        image: String,
+        /// Who has it.
+        holder: String,
+        /// Its answer.
+        errno: Errno,
+    },
+    /// The owner of the lock is gone, and can't be shut out.
+    #[error("image '{image}' is still locked by {holder}, which is gone and can't be blocklisted: {errno}; the capability 'profile rbd' for monitors allows that")]
+    Blocklist {
+        /// The image.
+        image: String,
+        /// Who has it.
+        holder: String,
+        /// The monitor's answer.
+        errno: Errno,
+    },
+    /// Another client has shut this one out.
+    #[error("rbd image '{0}': this client was blocklisted, most likely as another one has taken over the image's lock; 'rbd status' and 'rbd lock ls' show who. Nothing was written since. Reopen the node to go on with a new connection")]
+    Fenced(String),
     /// A number says everything.
     #[error("{0}")]
     Errno(Errno),
@@ -140,8 +171,12 @@ impl ToErrno for Error {
             | Self::Create { errno, .. }
             | Self::Snapshot { errno, .. }
             | Self::Resize { errno, .. }
+            | Self::LockRefused { errno, .. }
+            | Self::Blocklist { errno, .. }
             | Self::Errno(errno) => *errno,
             Self::NoSnapshot { .. } => Errno::ENOENT,
+            Self::LockHeld { .. } => Errno::EBUSY,
+            Self::Fenced(_) => Errno::from_code(libc::ESHUTDOWN),
             Self::SnapshotIsReadOnly(_) => Errno::EACCES,
         }
     }

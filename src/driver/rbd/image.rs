@@ -11,17 +11,20 @@ use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::error::{ignore, Error};
-use super::format::calls::Version;
+use super::error::Error;
+use super::format::calls::{Call, Version};
 use super::format::features::{Features, OpFeatures};
 use super::format::header::{Identity, Snapshot, State};
 use super::format::notify::Message;
+use super::format::object_map::ObjectMap;
+use super::lock::Lease;
 use super::lookup::{Finder, Kind};
+use super::map::Map;
 use super::refusal::{self, Access};
 use super::watch::Lookout;
 use crate::backend::rados::PoolHandle;
-use crate::errno::Errno;
-use crate::host::{Exclusive, Gate, Request, Shared};
+use crate::errno::{Errno, ToErrno};
+use crate::host::{qemu, Exclusive, Gate, Request, Shared};
 
 /// How long others have to acknowledge that the header has changed, in milliseconds. Those who don't will find out themselves.
 const ANNOUNCE_TIMEOUT: u64 = 5000;
@@ -37,6 +40,8 @@ pub(super) struct Head {
     pub(super) snapshots: Vec<Snapshot>,
     /// What else was done with the image.
     pub(super) operations: OpFeatures,
+    /// Which objects are there, while the lock is ours.
+    pub(super) map: Option<Map>,
 }
 
 /// An open image, or a snapshot of one.
@@ -62,7 +67,15 @@ pub(super) struct Image {
     /// How many announcements of our own are under way.
     announcing: AtomicU32,
     pub(super) gate: Gate<Head>,
-    pub(super) lookout: Lookout,
+    /// The lock is ours, and was not lost since.
+    pub(super) owns: AtomicBool,
+    /// How the cluster knows that. Taken after the gate, if both are.
+    pub(super) lease: Gate<Lease>,
+    /// Which objects there are, as seen without the lock; nobody had it then, and nobody has taken it since.
+    pub(super) seen: Mutex<Option<Arc<ObjectMap>>>,
+    /// This client was shut out.
+    pub(super) fenced: AtomicBool,
+    pub(super) lookout: Arc<Lookout>,
 }
 
 /// What an [`Image`] is made of.
@@ -97,7 +110,11 @@ impl Image {
             stale: AtomicBool::new(false),
             announcing: AtomicU32::new(0),
             gate: Gate::new(parts.head),
-            lookout: Lookout::default(),
+            owns: AtomicBool::new(false),
+            lease: Gate::new(Lease::default()),
+            seen: Mutex::new(None),
+            fenced: AtomicBool::new(false),
+            lookout: Arc::default(),
         }
     }
 
@@ -116,18 +133,45 @@ impl Image {
         Finder { rq, pool: &self.meta }
     }
 
-    /// Lets a write pass, with what it has to know.
+    /// Lets a write pass, with what it has to know, and with the lock if the image has one.
     pub(super) async fn enter(&self, rq: &Request) -> Result<Shared<'_, Head>, Error> {
         if !self.writable {
             return Err(Errno::EROFS.into());
         }
         loop {
+            self.check_fenced()?;
             let head = self.gate.shared(rq).await?;
-            if !self.stale.load(Ordering::Acquire) {
+            if self.may_write(&head) {
                 return Ok(head);
             }
             drop(head);
-            self.catch_up(rq).await?;
+            let mut head = self.gate.exclusive(rq).await?;
+            self.make_ready(rq, &mut head).await?;
+        }
+    }
+
+    /// Whether the header is known as it is, and the lock ours if there is one.
+    fn may_write(&self, head: &Head) -> bool {
+        !self.stale.load(Ordering::Acquire) && (self.owns.load(Ordering::Acquire) || !Self::needs_lock(head))
+    }
+
+    /// Sees to it that a write may go out, or the header be changed.
+    async fn make_ready(&self, rq: &Request, head: &mut Head) -> Result<(), Error> {
+        self.check_fenced()?;
+        self.catch_up_alone(rq, head).await?;
+        if Self::needs_lock(head) && !self.owns.load(Ordering::Acquire) {
+            self.acquire(rq, head).await.inspect_err(|error| self.complain(error))?;
+        } else if !Self::needs_lock(head) && self.owns.load(Ordering::Acquire) {
+            // The feature was taken away, and the lock with it.
+            self.release(rq, head).await;
+        }
+        Ok(())
+    }
+
+    /// Tells the user why nothing can be written; a request only has a number for that.
+    fn complain(&self, error: &Error) {
+        if !matches!(error, Error::Errno(_) | Error::Fenced(_)) {
+            qemu::report_error(&error.to_string());
         }
     }
 
@@ -151,8 +195,10 @@ impl Image {
 
     /// Reads the header.
     pub(super) async fn read_header(&self, rq: &Request, head: &mut Head) -> Result<(), Error> {
-        let (state, snapshots) =
-            self.finder(rq).state(&self.kind, &self.header, &self.identity, !self.writable).await?;
+        let state = self.finder(rq).state(&self.kind, &self.header, &self.identity, !self.writable).await;
+        let (state, snapshots) = state.inspect_err(|error| {
+            self.noted(error.errno());
+        })?;
         let access = if self.writable { Access::Write } else { Access::Read };
         refusal::check_open(access, state.features, state.incompatible)?;
         if state.features.contains(Features::OPERATIONS) {
@@ -177,7 +223,7 @@ impl Image {
             return Err(Errno::EROFS.into());
         }
         let mut head = self.gate.exclusive(rq).await?;
-        self.catch_up_alone(rq, &mut head).await?;
+        self.make_ready(rq, &mut head).await?;
         refusal::check_maintenance(head.operations)?;
         Ok(head)
     }
@@ -187,13 +233,25 @@ impl Image {
         self.announcing.fetch_add(1, Ordering::AcqRel);
         let message = Message::HeaderUpdate.encode();
         // Whoever doesn't answer is gone, or finds out later; the change itself has been made.
-        ignore(self.meta.notify(rq, &self.header, &message, ANNOUNCE_TIMEOUT).await);
+        drop(self.meta.notify(rq, &self.header, &message, ANNOUNCE_TIMEOUT).await);
         self.announcing.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Whether a notification of the client with that number is what we have just said ourselves.
     pub(super) fn is_own(&self, client: u64) -> bool {
         self.announcing.load(Ordering::Acquire) > 0 && client == self.meta.cluster().instance_id()
+    }
+
+    /// Has the header do something.
+    pub(super) async fn call_header(&self, rq: &Request, call: &Call) -> Result<(), Errno> {
+        self.finder(rq).call(&self.header, call).await
+    }
+
+    /// Forgets what is known of objects without the lock.
+    pub(super) fn forget_map(&self) {
+        // In this order: who is about to keep one looks at what was heard afterwards.
+        self.lookout.hear();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Refuses clones.

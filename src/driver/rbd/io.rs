@@ -7,13 +7,15 @@
 //! cut into object ranges, [`WINDOW`] of which are under way at a time; where the library needs the bytes of an object in one
 //! piece and the guest has them in several, they go through a bounce buffer.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use super::error::Error;
+use super::format::object_map::State;
 use super::format::striping::ObjectRange;
 use super::image::Head;
 use super::state::Rbd;
-use crate::errno::Errno;
+use crate::errno::{Errno, ToErrno};
 use crate::host::{Buffer, Completion, Loan, Request};
 use crate::iov::{GuestIov, Span};
 use crate::range::ByteRange;
@@ -28,8 +30,17 @@ impl Rbd {
     /// The cluster's.
     pub async fn read(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
         check_memory(iov, range)?;
+        self.read_range(rq, iov, range).await.map_err(|error| self.noted(error))
+    }
+
+    /// Chooses a way to read.
+    async fn read_range(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
         let Some(first) = self.image.identity.layout.objects(range).next() else { return Ok(()) };
         if let Some(span) = only_span(iov, range, &first) {
+            if self.is_absent(first.object) {
+                span.zero_from(0);
+                return Ok(());
+            }
             let ret = self.read_object(rq, &first, span).await?;
             span.zero_from(bytes_read(ret, span.length())?);
             return Ok(());
@@ -59,7 +70,13 @@ impl Rbd {
     async fn read_bounced(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
         let layout = self.image.identity.layout;
         let mut buffer = self.buffer(rq, range.len()).await?;
-        let mut objects = layout.objects(range);
+        let mut objects = layout.objects(range).filter(|object| {
+            let absent = self.is_absent(object.object);
+            if absent {
+                object.pieces().for_each(|piece| iov.copy_in(as_len(piece.at), &[], as_len(piece.length)));
+            }
+            !absent
+        });
         let mut window = Window::new();
         // Where the bytes of the next object go, and where those of the window begin.
         let (mut next, mut begin): (usize, usize) = (0, 0);
@@ -102,18 +119,109 @@ impl Rbd {
     /// The cluster's; `EROFS` if the image was not opened for writing.
     pub async fn write(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
         check_memory(iov, range)?;
-        let image = &*self.image;
+        self.write_range(rq, iov, range).await.map_err(|error| self.noted(error))
+    }
+
+    /// Passes the gate, and writes.
+    async fn write_range(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
         self.grow_to(rq, range.end()).await?;
-        let head = image.enter(rq).await?;
-        let Some(first) = image.identity.layout.objects(range).next() else { return Ok(()) };
+        let head = self.image.enter(rq).await?;
+        // A removal in between makes it begin again, which is rare; nothing does that for ever.
+        for _ in 0..MAX_TRIES {
+            self.note_objects(rq, &head, || self.image.identity.layout.objects(range), false).await?;
+            match self.write_noted(rq, &head, iov, range).await {
+                Err(Error::Errno(errno)) if errno == NOT_NOTED => {}
+                done => return done,
+            }
+        }
+        Err(Errno::EIO.into())
+    }
+
+    /// Chooses a way to write.
+    async fn write_noted(
+        &self,
+        rq: &Request,
+        head: &Head,
+        iov: &GuestIov<'_>,
+        range: ByteRange,
+    ) -> Result<(), Error> {
+        let Some(first) = self.image.identity.layout.objects(range).next() else { return Ok(()) };
         if let Some(span) = only_span(iov, range, &first) {
-            return Ok(acknowledged(self.write_object(rq, &head, &first, span).await?)?);
+            return Ok(acknowledged(self.write_object(rq, head, &first, span)?.await?)?);
         }
         if self.is_direct(iov, range) {
-            self.write_direct(rq, &head, iov, range).await
+            self.write_direct(rq, head, iov, range).await
         } else {
-            self.write_bounced(rq, &head, iov, range).await
+            self.write_bounced(rq, head, iov, range).await
         }
+    }
+
+    /// Sees to it that the object map knows of objects that are about to be written; with `only_there` not of those that aren't
+    /// there.
+    pub(super) async fn note_objects<O: Iterator<Item = ObjectRange>>(
+        &self,
+        rq: &Request,
+        head: &Head,
+        objects: impl Fn() -> O,
+        only_there: bool,
+    ) -> Result<(), Error> {
+        let Some(map) = &head.map else { return Ok(()) };
+        let unknown = |object: &ObjectRange| {
+            let state = map.states().state(object.object);
+            state != Some(State::Exists) && !(only_there && map.is_absent(object.object))
+        };
+        let mut run: Option<Range<u64>> = None;
+        for object in objects().filter(unknown).map(|object| object.object) {
+            match &mut run {
+                Some(run) if run.end == object => run.end = object.saturating_add(1),
+                run => {
+                    let before = run.replace(object..object.saturating_add(1));
+                    if let Some(before) = before {
+                        map.note(&self.image, rq, before).await?;
+                    }
+                }
+            }
+        }
+        match run {
+            Some(run) => map.note(&self.image, rq, run).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Submits a change of an object that leaves it there, if the object map knows of it.
+    pub(super) fn change_noted(
+        head: &Head,
+        object: &ObjectRange,
+        submit: impl FnOnce() -> Result<Completion, Errno>,
+    ) -> Result<Completion, Errno> {
+        let Some(map) = &head.map else { return submit() };
+        let states = map.states();
+        if states.state(object.object) != Some(State::Exists) {
+            return Err(NOT_NOTED);
+        }
+        // Under the lock of the states: no removal of this object has begun.
+        let submitted = submit();
+        drop(states);
+        submitted
+    }
+
+    /// Whether an object is known not to be there, without asking the cluster: the lock is ours, and its map says so.
+    fn is_absent(&self, object: u64) -> bool {
+        let image = &self.image;
+        if image.snapshot.is_some() || !image.owns.load(Ordering::Acquire) {
+            return false;
+        }
+        let head = image.gate.try_shared();
+        let absent =
+            head.as_ref().and_then(|head| head.map.as_ref()).is_some_and(|map| map.is_absent(object));
+        // The lock may have gone while we looked.
+        absent && image.owns.load(Ordering::Acquire)
+    }
+
+    /// Looks at an error that goes back to QEMU.
+    pub(super) fn noted(&self, error: Error) -> Error {
+        self.image.noted(error.errno());
+        error
     }
 
     /// Writes out of the guest's memory, of which every object has one piece.
@@ -127,7 +235,7 @@ impl Rbd {
         let objects = self.image.identity.layout.objects(range);
         let start = |object: &ObjectRange| {
             let span = iov.span(as_len(object.first), as_len(object.length)).ok_or(Errno::EINVAL)?;
-            Ok(self.write_object(rq, head, object, span))
+            self.write_object(rq, head, object, span)
         };
         Ok(for_each(rq, objects, start, |_, ret| acknowledged(ret)).await?)
     }
@@ -152,7 +260,7 @@ impl Rbd {
         let start = |object: &ObjectRange| {
             let span = lent.span(place, as_len(object.length)).ok_or(Errno::EINVAL)?;
             place = place.saturating_add(span.length());
-            Ok(self.write_object(rq, head, object, span))
+            self.write_object(rq, head, object, span)
         };
         let done = for_each(rq, layout.objects(range), start, |_, ret| acknowledged(ret)).await;
         lent.returned(rq);
@@ -160,14 +268,22 @@ impl Rbd {
     }
 
     /// Writes a range of one object.
-    fn write_object(&self, rq: &Request, head: &Head, object: &ObjectRange, span: Span<'_>) -> Completion {
+    fn write_object(
+        &self,
+        rq: &Request,
+        head: &Head,
+        object: &ObjectRange,
+        span: Span<'_>,
+    ) -> Result<Completion, Errno> {
         let identity = &self.image.identity;
         let name = identity.names.name(object.object);
-        if object.length == identity.layout.object_size() {
-            head.writer.write_full(rq, name.as_c_str(), span)
-        } else {
-            head.writer.write(rq, name.as_c_str(), span, object.offset)
-        }
+        Self::change_noted(head, object, || {
+            Ok(if object.length == identity.layout.object_size() {
+                head.writer.write_full(rq, name.as_c_str(), span)
+            } else {
+                head.writer.write(rq, name.as_c_str(), span, object.offset)
+            })
+        })
     }
 
     /// Makes everything that was acknowledged durable: it is so already, on all replicas.
@@ -202,6 +318,11 @@ impl Rbd {
         self.image.identity.layout.objects(range).all(is_one)
     }
 }
+
+/// An object has to be noted in the object map first. The library never answers this: it tries again by itself.
+pub(super) const NOT_NOTED: Errno = Errno::EAGAIN;
+/// How often a change begins again because its objects are being removed meanwhile.
+pub(super) const MAX_TRIES: u32 = 1000;
 
 /// Operations that are under way together, each with what it is about.
 struct Window<T>([Option<(T, Completion)>; WINDOW]);

@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use super::connect::{connect, pool, text};
-use super::error::Error;
+use super::error::{ignore, Error};
 use super::filename::FileName;
 use super::format::calls::Version;
 use super::format::encryption::{Probe, PROBE_SIZE};
@@ -116,6 +116,9 @@ fn open_image(
             image.lookout.close();
             return Err(error);
         }
+    } else {
+        // Who may only read may not be allowed to watch, and then doesn't learn of changes.
+        ignore(watch::begin(&image));
     }
     let probe = run(async |rq| probe(rq, &image).await);
     if probe.is_err() {
@@ -182,7 +185,7 @@ async fn find(rq: &Request, pool: &PoolHandle, options: &Options, access: Access
         snapshot,
         writable: access.writable,
         size,
-        head: Head { writer, state, snapshots, operations },
+        head: Head { writer, state, snapshots, operations, map: None },
     }))
 }
 

@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 use super::error::Error;
 use super::format::calls;
 use super::format::format1;
-use super::format::striping::{check_size, Layout};
+use super::format::striping::{check_size, Layout, ObjectRange};
 use super::image::Head;
-use super::io::{acknowledged, for_each, removed};
+use super::io::acknowledged;
 use super::lookup::Kind;
 use super::state::Rbd;
 use crate::backend::rados::WriteOp;
@@ -55,6 +55,10 @@ impl Rbd {
             // image that grows again.
             self.trim(rq, head, size, old).await?;
         }
+        let count = self.image.identity.layout.object_count(size);
+        if let Some(map) = head.map.as_ref().filter(|_| size > old) {
+            map.resize(&self.image, rq, count).await?;
+        }
         if size != old {
             let image = &self.image;
             let op = match &image.kind {
@@ -70,33 +74,25 @@ impl Rbd {
             head.state.size = new;
             image.size.store(new, Ordering::Release);
         }
+        if let Some(map) = head.map.as_ref().filter(|_| size < old) {
+            map.resize(&self.image, rq, count).await?;
+        }
         Ok(())
     }
 
     /// Removes what an image of `old` bytes has and one of `size` bytes has not.
     async fn trim(&self, rq: &Request, head: &Head, size: u64, old: u64) -> Result<(), Error> {
-        let identity = &self.image.identity;
-        let layout = identity.layout;
-        let cuts = first_cut(layout, size)..layout.object_count(old);
-        let cuts = cuts.filter_map(|object| {
+        let layout = self.image.identity.layout;
+        let all = first_cut(layout, size)..layout.object_count(old);
+        let cut = |object: u64| {
             let keep = layout.object_length(object, size);
             let had = layout.object_length(object, old);
-            (keep < had).then_some((object, keep, had))
-        });
-        let start = |&(object, keep, had): &(u64, u64, u64)| {
-            let name = identity.names.name(object);
-            if keep == 0 {
-                return Ok(head.writer.remove(rq, name.as_c_str()));
-            }
-            let op = WriteOp::new()?;
-            let op = if had == layout.object_size() {
-                op.truncate(keep)
-            } else {
-                op.zero(keep, had.saturating_sub(keep))
-            };
-            Ok(head.writer.change(rq, name.as_c_str(), op))
+            (0 < keep && keep < had).then(|| ObjectRange::of(object, keep, had.saturating_sub(keep)))
         };
-        Ok(for_each(rq, cuts, start, |_, ret| removed(ret)).await?)
+        let last = all.end.min(all.start.saturating_add(layout.stripe_count()));
+        self.unmap_objects(rq, head, || (all.start..last).filter_map(cut)).await?;
+        let gone = all.filter(|object| layout.object_length(*object, size) == 0);
+        self.remove_objects(rq, head, gone).await
     }
 }
 

@@ -10,12 +10,15 @@ use std::sync::Arc;
 
 use super::connect::text;
 use super::error::{ignore, Error};
-use super::format::calls::{self, Call};
+use super::format::calls;
+use super::format::features::Features;
 use super::format::header::Snapshot;
+use super::format::object_map::ObjectMap;
 use super::format::replies::{self, Protection};
 use super::format::{format1, names};
 use super::image::Head;
 use super::lookup::Kind;
+use super::map;
 use super::state::Rbd;
 use crate::errno::{Errno, ToErrno};
 use crate::host::{spawn_blocking, Request};
@@ -83,7 +86,7 @@ impl Rbd {
                 Kind::Format2(_) => calls::snapshot_add(name, id),
             };
             // From here to the end of `read_header` no write may go out: it would change the snapshot.
-            let added = self.call_header(rq, &call).await;
+            let added = self.image.call_header(rq, &call).await;
             if let Err(errno) = added {
                 // The number was never used; if it can't be given back it is only lost.
                 ignore(image.reader.remove_snapshot_id(rq, id).await);
@@ -94,8 +97,37 @@ impl Rbd {
                 tries = tries.saturating_add(1);
                 continue;
             }
+            self.map_snapshot(rq, head, id).await?;
             return self.adopt(rq, head).await;
         }
+    }
+
+    /// Keeps the object map for a new snapshot.
+    async fn map_snapshot(&self, rq: &Request, head: &Head, id: u64) -> Result<(), Error> {
+        let (Some(map), Kind::Format2(image)) = (&head.map, &self.image.kind) else { return Ok(()) };
+        let fast_diff = head.state.features.contains(Features::FAST_DIFF);
+        map.snapshot(&self.image, rq, id, &image.object_map(Some(id)), fast_diff).await
+    }
+
+    /// Has the object maps forget a snapshot that is about to be removed.
+    async fn unmap_snapshot(&self, rq: &Request, head: &Head, id: u64) -> Result<(), Error> {
+        let (Some(map), Kind::Format2(image)) = (&head.map, &self.image.kind) else { return Ok(()) };
+        let own = image.object_map(Some(id));
+        if head.state.features.contains(Features::FAST_DIFF) {
+            // The oldest one first, so the one behind it is the next newer one.
+            let next = head.snapshots.iter().find(|other| other.info.id > id).map(|other| other.info.id);
+            let next_map = next.map(|next| image.object_map(Some(next)));
+            match map::load_unlocked(&self.image, rq, &own).await? {
+                Some(removed) => {
+                    let next = next.zip(next_map.as_deref());
+                    map.before_snapshot_goes(&self.image, rq, &removed, next).await?;
+                }
+                // What has changed since the snapshot before it can't be known any more.
+                None => map::invalidate(&self.image, rq).await?,
+            }
+        }
+        ignore(self.image.meta.remove(rq, &own).await.and_then(Errno::check).map(drop));
+        Ok(())
     }
 
     /// Reads the header after a change of our own. If that fails the next write has to do it.
@@ -141,10 +173,10 @@ impl Rbd {
         match &self.image.kind {
             Kind::Format1 { .. } => {
                 self.image.reader.remove_snapshot_id(rq, id).await?;
-                self.call_header(rq, &format1::snap_remove(name)).await?;
+                self.image.call_header(rq, &format1::snap_remove(name)).await?;
             }
             Kind::Format2(_) => {
-                match self.call_header(rq, &calls::snapshot_trash_add(id)).await {
+                match self.image.call_header(rq, &calls::snapshot_trash_add(id)).await {
                     // Clusters from before Mimic have no trash for snapshots.
                     Err(errno) if errno != Errno::ENOTSUP => return Err(errno.into()),
                     _ => {}
@@ -153,8 +185,9 @@ impl Rbd {
                     // It stays in the trash until its last clone goes.
                     return self.adopt(rq, head).await;
                 }
+                self.unmap_snapshot(rq, head, id).await?;
                 self.image.reader.remove_snapshot_id(rq, id).await?;
-                self.call_header(rq, &calls::snapshot_remove(id)).await?;
+                self.image.call_header(rq, &calls::snapshot_remove(id)).await?;
             }
         }
         self.adopt(rq, head).await
@@ -185,7 +218,13 @@ impl Rbd {
         let snapshot = users_snapshot(&head.snapshots, name).ok_or(Errno::ENOENT)?;
         let (id, size) = (snapshot.info.id, snapshot.info.size);
         let layout = self.image.identity.layout;
+        let then = map::of_snapshot(&self.image, rq, snapshot).await?;
         self.resize(rq, head, size).await?;
+        if let Some(map) = &head.map {
+            // Without the map of then nothing is known of what will be there.
+            let everything = ObjectMap::default();
+            map.before_roll_back(&self.image, rq, then.as_ref().unwrap_or(&everything)).await?;
+        }
         let context = &head.state.snap_context;
         let pool = Arc::new(self.image.reader.with_snapshots(context.seq(), context.ids())?);
         let count = layout.object_count(size);
@@ -203,12 +242,11 @@ impl Rbd {
         for worker in workers.collect::<Vec<_>>() {
             result = result.and(worker.await.and_then(|done| done));
         }
-        Ok(result?)
-    }
-
-    /// Has the header do something.
-    async fn call_header(&self, rq: &Request, call: &Call) -> Result<(), Errno> {
-        self.image.finder(rq).call(&self.image.header, call).await
+        result?;
+        if let (Some(map), Some(then)) = (&head.map, &then) {
+            map.after_roll_back(&self.image, rq, then).await?;
+        }
+        Ok(())
     }
 }
 

@@ -49,17 +49,24 @@ impl Rbd {
         self.probe
     }
 
+    /// Gives the lock back, as before a migration ends. Main loop, and the node is drained; blocks on the network.
+    pub fn inactivate(&self) {
+        self.image.hand_over();
+    }
+
     /// Ends watching, and the connection if nobody else has it. Blocks for [`CLOSE_TIMEOUT`] at most: with the cluster away the
     /// main loop must go on.
     pub fn close(&self) {
         let image = Arc::clone(&self.image);
         let (done, ended) = mpsc::channel::<()>();
         let end = move || {
+            image.hand_over();
             image.lookout.close();
             drop(image);
             drop(done);
         };
         if spawn_thread("qbr-rbd-close", end).is_err() {
+            self.image.hand_over();
             self.image.lookout.close();
             return;
         }

@@ -4,10 +4,18 @@
 //! Which parts of an image hold data. Runs in coroutines.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::error::Error;
+use super::format::calls::{self, Version};
+use super::format::features::Features;
+use super::format::lock;
+use super::format::object_map::{ObjectMap, State};
+use super::format::replies;
 use super::format::striping::ObjectRange;
 use super::io::{for_each, WINDOW};
+use super::lookup::Kind;
+use super::map;
 use super::state::Rbd;
 use crate::errno::Errno;
 use crate::host::Request;
@@ -45,6 +53,9 @@ impl Rbd {
         }
         // The block layer counts in sectors, also where the image ends within one.
         let whole = |bytes: i64| if bytes == inside.bytes() { range.bytes() } else { bytes };
+        if let Some(status) = self.status_by_map(rq, inside).await? {
+            return Ok(BlockStatus { bytes: whole(status.bytes), ..status });
+        }
         if !want_zero {
             return Ok(BlockStatus { bytes: range.bytes(), zero: false });
         }
@@ -71,6 +82,91 @@ impl Rbd {
         }
         let bytes = at.offset().saturating_sub(range.offset());
         Ok(BlockStatus { bytes: whole(bytes), zero: found.unwrap_or(false) })
+    }
+
+    /// The same by the object map, if there is one that can be trusted: our own with the lock, a snapshot's, or that of an image
+    /// whose lock nobody has.
+    async fn status_by_map(&self, rq: &Request, range: ByteRange) -> Result<Option<BlockStatus>, Error> {
+        let image = &self.image;
+        if image.owns.load(Ordering::Acquire) {
+            let head = image.gate.try_shared();
+            let map = head.as_ref().and_then(|head| head.map.as_ref()).filter(|map| map.is_trusted());
+            return Ok(map.map(|map| self.status_in(&map.states(), range)));
+        }
+        Ok(self.seen_map(rq).await?.map(|map| self.status_in(&map, range)))
+    }
+
+    /// The object map as it is without the lock, if that says something.
+    async fn seen_map(&self, rq: &Request) -> Result<Option<Arc<ObjectMap>>, Error> {
+        let image = &self.image;
+        let seen = image.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if seen.is_some() {
+            return Ok(seen);
+        }
+        let Kind::Format2(id) = &image.kind else { return Ok(None) };
+        let Some(head) = image.gate.try_shared() else { return Ok(None) };
+        let has_map = head.state.features.contains(Features::OBJECT_MAP);
+        let snapshot = image.snapshot.and_then(|id| head.snapshots.iter().find(|s| s.info.id == id).cloned());
+        drop(head);
+        if !has_map {
+            return Ok(None);
+        }
+        let heard = image.lookout.heard();
+        let map = match &snapshot {
+            Some(snapshot) => map::of_snapshot(image, rq, snapshot).await?,
+            None => {
+                // Without a watch nobody would tell us that somebody has begun to write.
+                if image.lookout.handle().is_none() || !self.is_quiet(rq).await? {
+                    return Ok(None);
+                }
+                let map = map::load_unlocked(image, rq, &id.object_map(None)).await?;
+                if !self.is_quiet(rq).await? {
+                    return Ok(None);
+                }
+                map
+            }
+        };
+        let needed = image.identity.layout.object_count(u64::try_from(image.size()).unwrap_or(0));
+        let map = map.filter(|map| map.len() >= needed).map(Arc::new);
+        image.seen.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&map);
+        if snapshot.is_none() && image.lookout.heard() != heard {
+            image.forget_map();
+            return Ok(None);
+        }
+        Ok(map)
+    }
+
+    /// Whether nobody has the lock, and the map is not marked as wrong.
+    async fn is_quiet(&self, rq: &Request) -> Result<bool, Error> {
+        let image = &self.image;
+        let calls = [calls::get_flags(Version::Head), lock::get_info()];
+        let replies = image.finder(rq).ask(&image.header, &calls).await?;
+        let flags = replies::flags(replies.bytes(0))?;
+        Ok(flags.object_map_is_valid() && lock::Info::decode(replies.bytes(1))?.lockers.is_empty())
+    }
+
+    /// How far a range is alike in a map.
+    fn status_in(&self, map: &ObjectMap, range: ByteRange) -> BlockStatus {
+        let layout = self.image.identity.layout;
+        let set_size = i64::try_from(layout.set_size()).unwrap_or(i64::MAX);
+        let count = layout.stripe_count();
+        // A set of objects is zero if none of those that the range touches is there.
+        let is_zero = |part: ByteRange| {
+            let absent = |object| map.state(object) == Some(State::Absent);
+            if count == 1 {
+                return absent(layout.locate(u64::try_from(part.offset()).unwrap_or(0)).0);
+            }
+            layout.objects(part).all(|object| absent(object.object))
+        };
+        let part_of = |rest: ByteRange| {
+            rest.truncate(set_size.saturating_sub(rest.offset().checked_rem(set_size).unwrap_or(0)))
+        };
+        let zero = is_zero(part_of(range));
+        let mut rest = range;
+        while !rest.is_empty() && is_zero(part_of(rest)) == zero {
+            rest = rest.advance(part_of(rest).bytes());
+        }
+        BlockStatus { bytes: rest.offset().saturating_sub(range.offset()), zero }
     }
 
     /// Forgets what is known of the header and reads it again, as after a migration.

@@ -6,7 +6,7 @@
 use super::error::Error;
 use super::format::striping::ObjectRange;
 use super::image::Head;
-use super::io::{acknowledged, as_len, for_each, removed};
+use super::io::{acknowledged, as_len, for_each, removed, MAX_TRIES, NOT_NOTED};
 use super::state::Rbd;
 use crate::backend::rados::WriteOp;
 use crate::errno::Errno;
@@ -24,15 +24,27 @@ impl Rbd {
     /// # Errors
     /// The cluster's; `EROFS` if the image was not opened for writing.
     pub async fn write_zeroes(&self, rq: &Request, range: ByteRange, may_unmap: bool) -> Result<(), Error> {
+        let done = self.zero_range(rq, range, may_unmap).await;
+        done.map_err(|error| self.noted(error))
+    }
+
+    /// Passes the gate, and writes zeroes.
+    async fn zero_range(&self, rq: &Request, range: ByteRange, may_unmap: bool) -> Result<(), Error> {
         self.grow_to(rq, range.end()).await?;
         let head = self.image.enter(rq).await?;
-        let objects = self.image.identity.layout.objects(range);
+        let objects = || self.image.identity.layout.objects(range);
         if may_unmap {
-            let start = |object: &ObjectRange| self.unmap(rq, &head, object);
-            return Ok(for_each(rq, objects, start, |_, ret| removed(ret)).await?);
+            return self.unmap_objects(rq, &head, objects).await;
         }
-        let start = |object: &ObjectRange| self.fill(rq, &head, object);
-        Ok(for_each(rq, objects, start, |_, ret| acknowledged(ret)).await?)
+        for _ in 0..MAX_TRIES {
+            self.note_objects(rq, &head, objects, false).await?;
+            let start = |object: &ObjectRange| self.fill(rq, &head, object);
+            match for_each(rq, objects(), start, |_, ret| acknowledged(ret)).await {
+                Err(errno) if errno == NOT_NOTED => {}
+                done => return Ok(done?),
+            }
+        }
+        Err(Errno::EIO.into())
     }
 
     /// Gives back the space of a range, as far as it is whole blocks. What it reads as then is not promised.
@@ -40,32 +52,93 @@ impl Rbd {
     /// # Errors
     /// The cluster's; `EROFS` if the image was not opened for writing.
     pub async fn discard(&self, rq: &Request, range: ByteRange) -> Result<(), Error> {
+        self.discard_range(rq, range).await.map_err(|error| self.noted(error))
+    }
+
+    /// Passes the gate, and discards.
+    async fn discard_range(&self, rq: &Request, range: ByteRange) -> Result<(), Error> {
         let head = self.image.enter(rq).await?;
         // Behind the end there is nothing.
         let range = range.truncate(self.image.size().saturating_sub(range.offset()));
-        let object_size = self.image.identity.layout.object_size();
-        let objects = self.image.identity.layout.objects(range);
-        let objects = objects.filter_map(|object| whole_blocks(object, object_size));
-        let start = |object: &ObjectRange| self.unmap(rq, &head, object);
-        Ok(for_each(rq, objects, start, |_, ret| removed(ret)).await?)
+        let layout = self.image.identity.layout;
+        let objects =
+            || layout.objects(range).filter_map(|object| whole_blocks(object, layout.object_size()));
+        self.unmap_objects(rq, &head, objects).await
     }
 
-    /// Has a range of an object read as zeroes, without the space.
-    fn unmap(&self, rq: &Request, head: &Head, object: &ObjectRange) -> Result<Completion, Errno> {
+    /// Has ranges of objects read as zeroes, without the space.
+    pub(super) async fn unmap_objects<O: Iterator<Item = ObjectRange>>(
+        &self,
+        rq: &Request,
+        head: &Head,
+        objects: impl Fn() -> O,
+    ) -> Result<(), Error> {
+        let size = self.image.identity.layout.object_size();
+        self.cut_objects(rq, head, || objects().filter(|object| object.length != size)).await?;
+        let whole = objects().filter(|object| object.length == size).map(|object| object.object);
+        self.remove_objects(rq, head, whole).await
+    }
+
+    /// Cuts ranges out of objects, which stay.
+    async fn cut_objects<O: Iterator<Item = ObjectRange>>(
+        &self,
+        rq: &Request,
+        head: &Head,
+        objects: impl Fn() -> O,
+    ) -> Result<(), Error> {
+        let there = || objects().filter(|object| !is_absent(head, object.object));
+        for _ in 0..MAX_TRIES {
+            self.note_objects(rq, head, there, true).await?;
+            let start = |object: &ObjectRange| self.cut(rq, head, object);
+            match for_each(rq, there(), start, |_, ret| removed(ret)).await {
+                Err(errno) if errno == NOT_NOTED => {}
+                done => return Ok(done?),
+            }
+        }
+        Err(Errno::EIO.into())
+    }
+
+    /// Removes objects, given in ascending order.
+    pub(super) async fn remove_objects(
+        &self,
+        rq: &Request,
+        head: &Head,
+        objects: impl Iterator<Item = u64>,
+    ) -> Result<(), Error> {
+        let start = |object: &u64| {
+            let name = self.image.identity.names.name(*object);
+            Ok(head.writer.remove(rq, name.as_c_str()))
+        };
+        let Some(map) = &head.map else {
+            return Ok(for_each(rq, objects, start, |_, ret| removed(ret)).await?);
+        };
+        let mut objects = objects.filter(|object| !map.is_absent(*object)).peekable();
+        while let Some(first) = objects.next() {
+            let mut run = first..first.saturating_add(1);
+            while objects.next_if_eq(&run.end).is_some() {
+                run.end = run.end.saturating_add(1);
+            }
+            let remove = async || {
+                let there = run.clone().filter(|object| !map.is_absent(*object));
+                Ok(for_each(rq, there, start, |_, ret| removed(ret)).await?)
+            };
+            map.removing(&self.image, rq, run.clone(), remove).await?;
+        }
+        Ok(())
+    }
+
+    /// Cuts a range out of an object.
+    fn cut(&self, rq: &Request, head: &Head, object: &ObjectRange) -> Result<Completion, Errno> {
         let identity = &self.image.identity;
         let name = identity.names.name(object.object);
-        let size = identity.layout.object_size();
-        if object.length == size {
-            return Ok(head.writer.remove(rq, name.as_c_str()));
-        }
         // Neither of the two creates an object that isn't there.
         let op = WriteOp::new()?;
-        let op = if object.offset.saturating_add(object.length) == size {
+        let op = if object.offset.saturating_add(object.length) == identity.layout.object_size() {
             op.truncate(object.offset)
         } else {
             op.zero(object.offset, object.length)
         };
-        Ok(head.writer.change(rq, name.as_c_str(), op))
+        Self::change_noted(head, object, || Ok(head.writer.change(rq, name.as_c_str(), op)))
     }
 
     /// Fills a range of an object with zeroes that take their space.
@@ -82,8 +155,13 @@ impl Rbd {
             let rest = ZEROES.get(..as_len(rest)).unwrap_or(&ZEROES);
             op = op.write(rest, object.offset.saturating_add(whole));
         }
-        Ok(head.writer.change(rq, name.as_c_str(), op))
+        Self::change_noted(head, object, || Ok(head.writer.change(rq, name.as_c_str(), op)))
     }
+}
+
+/// Whether an object is known not to be there.
+fn is_absent(head: &Head, object: u64) -> bool {
+    head.map.as_ref().is_some_and(|map| map.is_absent(object))
 }
 
 /// The whole blocks of a range that is to be discarded.
@@ -96,7 +174,7 @@ fn whole_blocks(object: ObjectRange, object_size: u64) -> Option<ObjectRange> {
     let start = object.offset.checked_next_multiple_of(granularity)?;
     let end = end.saturating_sub(end.checked_rem(granularity)?);
     let length = end.checked_sub(start).filter(|length| *length > 0)?;
-    Some(object.narrowed(start, length))
+    Some(ObjectRange::of(object.object, start, length))
 }
 
 #[cfg(test)]

@@ -245,6 +245,12 @@ pub fn set_flags(flags: Flags, mask: Flags) -> Call {
     Call::rbd(c"set_flags", Encoder::new().u64(flags.0).u64(mask.0))
 }
 
+/// Sets those flags of a snapshot that are in `mask`.
+#[must_use]
+pub fn set_snapshot_flags(snapshot: u64, flags: Flags, mask: Flags) -> Call {
+    Call::rbd(c"set_flags", Encoder::new().u64(flags.0).u64(mask.0).u64(snapshot))
+}
+
 /// Sets those operations that are in `mask`.
 #[must_use]
 pub fn op_features_set(operations: OpFeatures, mask: OpFeatures) -> Call {

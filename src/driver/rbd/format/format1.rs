@@ -181,6 +181,10 @@ fn decode_snapshots(decoder: &mut Decoder<'_>) -> Result<Vec<Snapshot>, HeaderEr
         names_at.raw("snapshot names", name.len().saturating_add(1))?;
         snapshots.push(Snapshot { id, size, name: name.to_vec() });
     }
+    if names.next().is_some() {
+        let reason = Reason::Text("there are more names than snapshots");
+        return Err(names_at.error("snapshot names", reason).into());
+    }
     Ok(snapshots)
 }
 
@@ -361,6 +365,16 @@ mod tests {
         assert_eq!(snap_add(b"s1", 4).input(), hex("02000000 7331 0400000000000000"));
         assert_eq!(snap_remove(b"s1").input(), hex("02000000 7331"));
         assert_eq!((snap_list().method(), snap_list().input().len()), (c"snap_list", 0));
+    }
+
+    #[test]
+    fn header_with_more_names_than_snapshots_is_refused() {
+        for count in [0, 1] {
+            let mut bytes = hex(GOLDEN);
+            bytes[0x60] = count;
+            let error = Header::decode(&bytes).unwrap_err();
+            assert!(error.to_string().contains("name"), "{error}");
+        }
     }
 
     proptest! {

@@ -170,6 +170,18 @@ impl ObjectMap {
         }
     }
 
+    /// The same objects, of which those that may be there may have changed.
+    #[must_use]
+    pub fn all_exist(&self) -> Self {
+        let mut map = self.clone();
+        for byte in &mut map.data {
+            // Where one of the two bits is set, the low one will be, and the high one not.
+            *byte = (*byte | *byte >> 1) & 0b0101_0101;
+        }
+        // INVARIANT: as many objects, and bits that were 0 in pairs stay 0.
+        map
+    }
+
     /// After a snapshot: nothing has changed since.
     pub fn snap_add(&mut self) {
         for byte in &mut self.data {

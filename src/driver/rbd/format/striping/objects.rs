@@ -32,10 +32,10 @@ impl ObjectRange {
         Pieces { at: self.first, next: self.head, left: self.length, unit: self.unit, gap: self.gap }
     }
 
-    /// Another range of the same object, for an operation without memory.
+    /// A range of an object for an operation without memory.
     #[must_use]
-    pub fn narrowed(self, offset: u64, length: u64) -> Self {
-        Self { offset, length, ..self }
+    pub fn of(object: u64, offset: u64, length: u64) -> Self {
+        Self { object, offset, length, first: 0, head: length, unit: length, gap: 0 }
     }
 
     /// Whether the range is one piece of the request.

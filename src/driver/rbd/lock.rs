@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! The exclusive lock: taken at the first write, given away when another client asks. Source: RBD format document, section 12.
+//!
+//! Who holds the lock is the only one that may write. Nothing but that stands between two clients and a damaged image, so there
+//! is no way to it but this: no other holder, or one that has given it back, or one that is provably gone and was shut out of the
+//! cluster before its lock is broken. A lock that a user has set is never touched.
+
+use std::ffi::CString;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::{ignore, Error};
+use super::format::features::Features;
+use super::format::lock::{self, Info, Locker};
+use super::format::notify::{ClientId, Message, Reply};
+use super::image::{Head, Image};
+use super::map::Map;
+use crate::errno::Errno;
+use crate::host::{block_on, qemu, spawn_blocking, spawn_detached, Request};
+
+/// How long others have to answer a request for the lock, in milliseconds.
+const REQUEST_TIMEOUT: u64 = 5000;
+/// How long to wait for an owner that has promised to give the lock back, before it is asked again.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait before an owner that hasn't answered is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long the main loop waits for the lock. A request in a coroutine waits as long as the owner lives.
+const MAIN_LOOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The lock as we hold it.
+#[derive(Debug, Default)]
+pub(super) struct Lease {
+    /// The handle of the watch in the cookie by which the cluster knows that we hold it.
+    pub(super) handle: Option<u64>,
+}
+
+/// What to do about the lock next.
+enum Next {
+    /// It is ours.
+    Ours,
+    /// Look again at once.
+    Again,
+    /// Look again when somebody has said something about the lock, or after that time.
+    Wait(Duration),
+}
+
+impl Image {
+    /// Whether only the holder of the lock may write.
+    pub(super) fn needs_lock(head: &Head) -> bool {
+        head.state.features.contains(Features::EXCLUSIVE_LOCK)
+    }
+
+    /// Takes the lock, with no write in flight. The header is known as it is now when this returns.
+    ///
+    /// # Errors
+    /// `EBUSY` for a lock that a user has set, `EROFS` if its owner refuses, `EACCES` without the right to shut a dead owner out;
+    /// the cluster's.
+    pub(super) async fn acquire(&self, rq: &Request, head: &mut Head) -> Result<(), Error> {
+        // Only the main loop waits outside of a coroutine, for a snapshot or the like.
+        let deadline = (!rq.is_coroutine()).then(|| Instant::now().checked_add(MAIN_LOOP_TIMEOUT)).flatten();
+        // What was known of the objects belongs to an earlier time.
+        head.map = None;
+        let mut lease = self.lease.exclusive(rq).await?;
+        loop {
+            let handle = self.watching(rq).await?;
+            let heard = self.lookout.heard();
+            match self.try_acquire(rq, handle, &mut lease).await? {
+                Next::Ours => break,
+                Next::Again => {}
+                Next::Wait(timeout) => {
+                    let lookout = Arc::clone(&self.lookout);
+                    spawn_blocking(rq, move || lookout.wait_to_hear(heard, timeout)).await?;
+                }
+            }
+            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                return Err(Errno::EBUSY.into());
+            }
+        }
+        drop(lease);
+        // Others have written since: size, snapshots and features may be others now.
+        let ready = self.after_acquire(rq, head).await;
+        if ready.is_err() {
+            self.give_back(rq, head).await;
+            return ready;
+        }
+        self.owns.store(true, Ordering::Release);
+        self.tell(Message::AcquiredLock);
+        Ok(())
+    }
+
+    /// The handle of our watch; waits for one that is being mended.
+    async fn watching(&self, rq: &Request) -> Result<u64, Error> {
+        if let Some(handle) = self.lookout.handle() {
+            return Ok(handle);
+        }
+        let lookout = Arc::clone(&self.lookout);
+        spawn_blocking(rq, move || lookout.wait_for_watch(RELEASE_TIMEOUT)).await?;
+        self.check_fenced()?;
+        // Without a watch others would take us for dead.
+        self.lookout.handle().ok_or_else(|| Errno::from_code(libc::ENOTCONN).into())
+    }
+
+    /// One step towards the lock.
+    async fn try_acquire(&self, rq: &Request, handle: u64, lease: &mut Lease) -> Result<Next, Error> {
+        let info = self.lock_info(rq).await?;
+        if info.lockers.is_empty() {
+            let taken = self.call_header(rq, &lock::lock(&lock::auto_cookie(handle), lock::AUTO_TAG)).await;
+            return match taken {
+                Ok(()) => Ok(Self::taken(lease, handle)),
+                // Held by exactly this client and watch.
+                Err(errno) if errno == Errno::EEXIST => Ok(Self::taken(lease, handle)),
+                Err(errno) if errno == Errno::EBUSY => Ok(Next::Again),
+                Err(errno) => Err(errno.into()),
+            };
+        }
+        let Some((owner, owners_handle)) = info.auto_owner() else {
+            return Err(self.held(&info));
+        };
+        let instance = u64::try_from(owner.entity.number).unwrap_or(0);
+        let ours = instance == self.meta.cluster().instance_id();
+        if ours && owners_handle == handle {
+            return Ok(Self::taken(lease, handle));
+        }
+        let asked = Message::RequestLock(self.client(handle)).encode();
+        let (_, reply) = self.meta.notify(rq, &self.header, &asked, REQUEST_TIMEOUT).await;
+        let reply = Reply::decode(reply.bytes())?;
+        if let Some(answer) = reply.owner_answer() {
+            return match super::format::notify::decode_response(answer)? {
+                Some(0) | None => Ok(Next::Wait(RELEASE_TIMEOUT)),
+                Some(code) => {
+                    let errno = Errno::from_code(code.saturating_neg());
+                    Err(Error::LockRefused { image: self.text(), holder: holder(owner), errno })
+                }
+            };
+        }
+        if reply.was_watching(ClientId { instance, handle: owners_handle }) {
+            // It lives, or died so lately that nobody can know.
+            return Ok(Next::Wait(RETRY));
+        }
+        self.bury(rq, owner, &info, ours).await
+    }
+
+    /// Takes the lock away from an owner that is gone.
+    async fn bury(&self, rq: &Request, owner: &Locker, seen: &Info, ours: bool) -> Result<Next, Error> {
+        // Somebody else may have done it while we asked.
+        if self.lock_info(rq).await? != *seen {
+            return Ok(Next::Again);
+        }
+        if !ours {
+            // Writes of its that are still on their way must never arrive. An earlier watch of our own is no such danger.
+            let address = CString::new(owner.address.to_string()).map_err(|_| Errno::EIO)?;
+            let cluster = Arc::clone(self.meta.cluster());
+            let shut_out = spawn_blocking(rq, move || cluster.blocklist(&address)).await?;
+            shut_out.map_err(|errno| Error::Blocklist {
+                image: self.text(),
+                holder: holder(owner),
+                errno,
+            })?;
+        }
+        match self.call_header(rq, &lock::break_lock(owner.entity, &owner.cookie)).await {
+            Err(errno) if errno != Errno::ENOENT => Err(errno.into()),
+            _ => Ok(Next::Again),
+        }
+    }
+
+    /// Reads everything anew that another holder may have changed, and the object map.
+    async fn after_acquire(&self, rq: &Request, head: &mut Head) -> Result<(), Error> {
+        self.stale.store(false, Ordering::Release);
+        let read = self.read_header(rq, head).await;
+        if read.is_err() {
+            self.stale.store(true, Ordering::Release);
+            return read;
+        }
+        if head.state.features.contains(Features::OBJECT_MAP) {
+            head.map = Map::load(self, rq, head).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes that the lock is ours.
+    fn taken(lease: &mut Lease, handle: u64) -> Next {
+        lease.handle = Some(handle);
+        Next::Ours
+    }
+
+    /// Gives the lock back, with no write in flight.
+    pub(super) async fn release(&self, rq: &Request, head: &mut Head) {
+        if self.owns.swap(false, Ordering::AcqRel) || head.map.is_some() {
+            self.give_back(rq, head).await;
+            self.tell(Message::ReleasedLock);
+        }
+    }
+
+    /// Gives the lock back, with nothing in flight. Blocks on the network.
+    pub(super) fn hand_over(&self) {
+        let done = block_on(async |rq| {
+            if let Ok(mut head) = self.gate.exclusive(rq).await {
+                self.release(rq, &mut head).await;
+            }
+        });
+        // A panic has been printed.
+        drop(done);
+    }
+
+    /// Unlocks what is locked. What fails here is found out by the next one who wants the lock.
+    async fn give_back(&self, rq: &Request, head: &mut Head) {
+        if let Some(map) = head.map.take() {
+            ignore(self.finder(rq).call(map.object(), &lock::unlock(b"")).await);
+        }
+        let Ok(mut lease) = self.lease.exclusive(rq).await else { return };
+        if let Some(handle) = lease.handle.take() {
+            ignore(self.call_header(rq, &lock::unlock(&lock::auto_cookie(handle))).await);
+        }
+    }
+
+    /// Puts the handle of a new watch in the place of the old one. False if the lock was lost meanwhile.
+    pub(super) async fn keep_lock(&self, rq: &Request, new: u64) -> bool {
+        let Ok(mut lease) = self.lease.exclusive(rq).await else { return false };
+        let Some(old) = lease.handle.filter(|old| *old != new) else { return true };
+        let (old_cookie, new_cookie) = (lock::auto_cookie(old), lock::auto_cookie(new));
+        let set = self.call_header(rq, &lock::set_cookie(&old_cookie, lock::AUTO_TAG, &new_cookie)).await;
+        match set {
+            Ok(()) => lease.handle = Some(new),
+            Err(_) => lease.handle = None,
+        }
+        set.is_ok()
+    }
+
+    /// The lock is another's, or nobody knows: no write goes out any more before it was taken again.
+    pub(super) fn lose_lock(&self) {
+        if self.owns.swap(false, Ordering::AcqRel) {
+            self.stale.store(true, Ordering::Release);
+            qemu::report_warning(&format!(
+                "rbd image '{}' has lost its exclusive lock to another client, and takes it again before the next write",
+                self.text()
+            ));
+        }
+    }
+
+    /// This client was shut out of the cluster: nothing that it sends arrives any more, and that is final.
+    pub(super) fn fence(&self) {
+        self.owns.store(false, Ordering::Release);
+        if !self.fenced.swap(true, Ordering::AcqRel) {
+            qemu::report_error(&Error::Fenced(self.text()).to_string());
+        }
+    }
+
+    /// Refuses to go on with a connection that was shut out.
+    pub(super) fn check_fenced(&self) -> Result<(), Error> {
+        if self.fenced.load(Ordering::Acquire) {
+            return Err(Error::Fenced(self.text()));
+        }
+        Ok(())
+    }
+
+    /// Looks at an error that the cluster has answered; the one that matters is that we were shut out.
+    pub(super) fn noted(&self, errno: Errno) -> Errno {
+        if errno.code() == libc::ESHUTDOWN {
+            self.fence();
+        }
+        errno
+    }
+
+    /// Who holds the lock.
+    pub(super) async fn lock_info(&self, rq: &Request) -> Result<Info, Error> {
+        let replies = self.finder(rq).ask(&self.header, &[lock::get_info()]).await;
+        Ok(Info::decode(replies.map_err(|errno| self.noted(errno))?.bytes(0))?)
+    }
+
+    /// This image, as the others know it.
+    pub(super) fn client(&self, handle: u64) -> ClientId {
+        ClientId { instance: self.meta.cluster().instance_id(), handle }
+    }
+
+    /// Tells the others about the lock, without waiting for them.
+    fn tell(&self, message: impl FnOnce(ClientId) -> Message) {
+        let Some(handle) = self.lookout.handle() else { return };
+        let message = message(self.client(handle)).encode();
+        let (meta, header) = (Arc::clone(&self.meta), self.header.clone());
+        let tell = move || {
+            // A panic has been printed, and those who don't hear it find out by asking.
+            drop(block_on(async |rq| meta.notify(rq, &header, &message, REQUEST_TIMEOUT).await));
+        };
+        ignore(spawn_detached(tell));
+    }
+
+    /// The error for a lock that no client has taken by itself.
+    fn held(&self, info: &Info) -> Error {
+        let holder = info.lockers.first().map_or_else(|| "nobody".to_owned(), holder);
+        Error::LockHeld { image: self.text(), holder }
+    }
+
+    /// For messages.
+    pub(super) fn text(&self) -> String {
+        self.name.to_string_lossy().into_owned()
+    }
+}
+
+/// Who holds a lock, for messages.
+fn holder(locker: &Locker) -> String {
+    format!("client.{} at {}", locker.entity.number, locker.address)
+}

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! The object map of the image as it is now, kept by the holder of the lock. Source: RBD format document, section 13.
+//!
+//! The map may say that an object is there that isn't, never the other way round. So an object is noted before its first write,
+//! and forgotten after its removal; what can't be noted makes the map invalid instead of wrong. A write looks at the map and is
+//! submitted under one lock of the states, which a removal takes for itself before it begins: a write that has seen an object
+//! there is on its way before the removal.
+
+use std::ffi::{CStr, CString};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::error::Error;
+use super::format::calls;
+use super::format::features::Flags;
+use super::format::header::Snapshot;
+use super::format::lock;
+use super::format::object_map::{self, ObjectMap, State};
+use super::image::{Head, Image};
+use super::io::acknowledged;
+use super::lookup::Kind;
+use crate::backend::rados::WriteOp;
+use crate::errno::Errno;
+use crate::host::{Request, Signal};
+
+/// How many objects one operation changes at most.
+const CHUNK: u64 = 262_144;
+/// Both of what can be wrong with a map.
+const INVALID: Flags = Flags(Flags::OBJECT_MAP_INVALID | Flags::FAST_DIFF_INVALID);
+
+/// The map.
+#[derive(Debug)]
+pub(super) struct Map {
+    object: CString,
+    states: RwLock<ObjectMap>,
+    /// Whether it says what isn't there.
+    trusted: AtomicBool,
+    /// Ranges of objects that are being changed.
+    busy: Mutex<Busy>,
+}
+
+/// Who is changing what.
+#[derive(Debug, Default)]
+struct Busy {
+    ranges: Vec<Range<u64>>,
+    /// Those who wait for a range; each looks again when its signal is dropped.
+    waiting: Vec<Signal>,
+}
+
+/// Being the only one to change a range of objects.
+struct Claim<'a> {
+    map: &'a Map,
+    range: Range<u64>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut busy = self.map.busy();
+        if let Some(index) = busy.ranges.iter().position(|range| *range == self.range) {
+            busy.ranges.swap_remove(index);
+        }
+        let waiting = std::mem::take(&mut busy.waiting);
+        drop(busy);
+        drop(waiting);
+    }
+}
+
+impl Map {
+    /// Locks and loads the map, by the new holder of the image's lock. `None` if there is none to be had; it is marked invalid then.
+    pub(super) async fn load(image: &Image, rq: &Request, head: &mut Head) -> Result<Option<Self>, Error> {
+        let Kind::Format2(id) = &image.kind else { return Ok(None) };
+        let object = id.object_map(None);
+        let needed = needed(image, head);
+        let finder = image.finder(rq);
+        lock_map(image, rq, &object).await?;
+        let mut trusted = head.state.flags.object_map_is_valid();
+        let loaded = match finder.ask(&object, &[object_map::load()]).await {
+            Ok(replies) => ObjectMap::decode(replies.bytes(0)).map_err(|_| Errno::EINVAL),
+            Err(errno) => Err(errno),
+        };
+        let states = match loaded {
+            Ok(states) if states.len() >= needed => states,
+            // What is there can't be right: everything may exist.
+            Ok(_) => {
+                invalidate(image, rq).await?;
+                trusted = false;
+                remake(image, rq, &object, needed, false).await?
+            }
+            Err(errno) if errno == Errno::EINVAL => {
+                invalidate(image, rq).await?;
+                trusted = false;
+                remake(image, rq, &object, needed, true).await?
+            }
+            Err(errno) if errno.code() == libc::ESHUTDOWN => return Err(image.noted(errno).into()),
+            Err(_) => {
+                invalidate(image, rq).await?;
+                return Ok(None);
+            }
+        };
+        Ok(Some(Self {
+            object,
+            states: RwLock::new(states),
+            trusted: AtomicBool::new(trusted),
+            busy: Mutex::new(Busy::default()),
+        }))
+    }
+
+    /// The object with the map.
+    pub(super) fn object(&self) -> &CStr {
+        &self.object
+    }
+
+    /// The states, to be looked at.
+    pub(super) fn states(&self) -> RwLockReadGuard<'_, ObjectMap> {
+        self.states.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The states, to be changed.
+    fn states_mut(&self) -> RwLockWriteGuard<'_, ObjectMap> {
+        self.states.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn busy(&self) -> std::sync::MutexGuard<'_, Busy> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what the map says isn't there isn't there.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Acquire)
+    }
+
+    /// Whether an object is known not to be there.
+    pub(super) fn is_absent(&self, object: u64) -> bool {
+        self.is_trusted() && self.states().state(object) == Some(State::Absent)
+    }
+
+    /// Notes that objects are about to be written.
+    pub(super) async fn note(&self, image: &Image, rq: &Request, range: Range<u64>) -> Result<(), Error> {
+        let claim = self.claim(rq, range).await?;
+        self.update(image, rq, &claim.range, State::Exists, None).await
+    }
+
+    /// Removes objects with `remove`: they are pending before, and absent afterwards.
+    pub(super) async fn removing(
+        &self,
+        image: &Image,
+        rq: &Request,
+        range: Range<u64>,
+        remove: impl AsyncFnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let claim = self.claim(rq, range).await?;
+        self.update(image, rq, &claim.range, State::Pending, Some(State::Exists)).await?;
+        remove().await?;
+        self.update(image, rq, &claim.range, State::Absent, Some(State::Pending)).await
+    }
+
+    /// Waits until nobody else changes any of these objects.
+    async fn claim(&self, rq: &Request, range: Range<u64>) -> Result<Claim<'_>, Errno> {
+        loop {
+            let mut claimed = false;
+            let turn = rq.submit(|token| {
+                let mut busy = self.busy();
+                let signal = token.signal();
+                let overlaps = |other: &Range<u64>| other.start < range.end && range.start < other.end;
+                if busy.ranges.iter().any(overlaps) {
+                    busy.waiting.push(signal);
+                } else {
+                    busy.ranges.push(range.clone());
+                    claimed = true;
+                    drop(busy);
+                    drop(signal);
+                }
+                Ok(())
+            });
+            turn.await?;
+            if claimed {
+                return Ok(Claim { map: self, range });
+            }
+        }
+    }
+
+    /// Changes the states of objects that the caller has claimed: in the cluster, then here.
+    async fn update(
+        &self,
+        image: &Image,
+        rq: &Request,
+        range: &Range<u64>,
+        new: State,
+        current: Option<State>,
+    ) -> Result<(), Error> {
+        let mut start = range.start;
+        while start < range.end {
+            let end = range.end.min(start.saturating_add(CHUNK));
+            let needed = (start..end).any(|object| changes(self.states().state(object), new, current));
+            if needed {
+                let call = object_map::update(start, end, new, current);
+                self.guarded(image, rq, WriteOp::new()?, &call).await?;
+                let mut states = self.states_mut();
+                for object in start..end {
+                    if changes(states.state(object), new, current) {
+                        states.set(object, new);
+                    }
+                }
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Has the map's object do something, if the lock is ours. What fails otherwise makes the map invalid.
+    async fn guarded(
+        &self,
+        image: &Image,
+        rq: &Request,
+        op: WriteOp,
+        call: &calls::Call,
+    ) -> Result<(), Error> {
+        let assert = lock::assert_locked(b"", b"");
+        let op = op.exec(assert.class(), assert.method(), assert.input());
+        let op = op.exec(call.class(), call.method(), call.input());
+        match image.meta.change(rq, &self.object, op).await.and_then(Errno::check) {
+            Ok(_) => Ok(()),
+            Err(errno) if errno == Errno::EBUSY => {
+                image.lose_lock();
+                Err(Errno::EIO.into())
+            }
+            Err(errno) if errno.code() == libc::ESHUTDOWN => Err(image.noted(errno).into()),
+            Err(_) => {
+                self.trusted.store(false, Ordering::Release);
+                invalidate(image, rq).await
+            }
+        }
+    }
+
+    /// Gives the map another number of objects. Those that go have to be absent, those that come are.
+    pub(super) async fn resize(&self, image: &Image, rq: &Request, count: u64) -> Result<(), Error> {
+        if count == self.states().len() {
+            return Ok(());
+        }
+        self.guarded(image, rq, WriteOp::new()?, &object_map::resize(count, State::Absent)).await?;
+        let mut states = self.states_mut();
+        if let Some(resized) = std::mem::take(&mut *states).resize(count, State::Absent) {
+            *states = resized;
+        }
+        Ok(())
+    }
+
+    /// After the snapshot `id` was made: copies the map for it, and has nothing changed since.
+    pub(super) async fn snapshot(
+        &self,
+        image: &Image,
+        rq: &Request,
+        id: u64,
+        copy: &CStr,
+        fast_diff: bool,
+    ) -> Result<(), Error> {
+        let op = WriteOp::new()?.write_full(&self.states().encode());
+        let copied = image.meta.change(rq, copy, op).await.and_then(Errno::check);
+        if let Err(errno) = copied {
+            image.noted(errno);
+            image.call_header(rq, &calls::set_snapshot_flags(id, INVALID, INVALID)).await?;
+        }
+        if fast_diff {
+            self.guarded(image, rq, WriteOp::new()?, &object_map::snap_add()).await?;
+            self.states_mut().snap_add();
+        }
+        Ok(())
+    }
+
+    /// Before a snapshot is removed, whose map was `removed`: what had changed before it counts as changed again, in the map of the
+    /// `next` newer snapshot, or of the image as it is now.
+    pub(super) async fn before_snapshot_goes(
+        &self,
+        image: &Image,
+        rq: &Request,
+        removed: &ObjectMap,
+        next: Option<(u64, &CStr)>,
+    ) -> Result<(), Error> {
+        let call = object_map::snap_remove(removed);
+        let Some((id, object)) = next else {
+            self.guarded(image, rq, WriteOp::new()?, &call).await?;
+            self.states_mut().snap_remove(removed);
+            return Ok(());
+        };
+        if let Err(errno) = image.finder(rq).call(object, &call).await {
+            image.noted(errno);
+            image.call_header(rq, &calls::set_snapshot_flags(id, INVALID, INVALID)).await?;
+        }
+        Ok(())
+    }
+
+    /// Before a rollback: all that is there now, or was there then, may be there.
+    pub(super) async fn before_roll_back(
+        &self,
+        image: &Image,
+        rq: &Request,
+        then: &ObjectMap,
+    ) -> Result<(), Error> {
+        let mut both = then.all_exist();
+        let now = self.states().clone();
+        for object in (0..now.len()).filter(|object| now.state(*object) != Some(State::Absent)) {
+            both.set(object, State::Exists);
+        }
+        self.replace(image, rq, both).await
+    }
+
+    /// After a rollback: what was there then is there.
+    pub(super) async fn after_roll_back(
+        &self,
+        image: &Image,
+        rq: &Request,
+        then: &ObjectMap,
+    ) -> Result<(), Error> {
+        self.replace(image, rq, then.all_exist()).await
+    }
+
+    /// Puts another map in the place of this one, with as many objects.
+    async fn replace(&self, image: &Image, rq: &Request, states: ObjectMap) -> Result<(), Error> {
+        let count = self.states().len();
+        let states = states.resize(count, State::Exists).ok_or(Errno::EFBIG)?;
+        self.guarded(image, rq, WriteOp::new()?, &object_map::save(&states)).await?;
+        *self.states_mut() = states;
+        Ok(())
+    }
+}
+
+/// The map of a snapshot, if it is there and not marked as wrong.
+pub(super) async fn of_snapshot(
+    image: &Image,
+    rq: &Request,
+    snapshot: &Snapshot,
+) -> Result<Option<ObjectMap>, Error> {
+    let Kind::Format2(id) = &image.kind else { return Ok(None) };
+    if !snapshot.flags.object_map_is_valid() {
+        return Ok(None);
+    }
+    load_unlocked(image, rq, &id.object_map(Some(snapshot.info.id))).await
+}
+
+/// A map, without its lock; `None` if there is none that can be read.
+pub(super) async fn load_unlocked(
+    image: &Image,
+    rq: &Request,
+    object: &CStr,
+) -> Result<Option<ObjectMap>, Error> {
+    match image.finder(rq).ask(object, &[object_map::load()]).await {
+        Ok(replies) => Ok(ObjectMap::decode(replies.bytes(0)).ok()),
+        Err(errno) if errno.code() == libc::ESHUTDOWN => Err(image.noted(errno).into()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Whether an update makes a difference to an object. "Exists" stands for "exists unchanged", too, as in the cluster.
+fn changes(state: Option<State>, new: State, current: Option<State>) -> bool {
+    let Some(state) = state else { return false };
+    let matches = match current {
+        None => true,
+        Some(State::Exists) => matches!(state, State::Exists | State::Clean),
+        Some(current) => state == current,
+    };
+    matches && state != new
+}
+
+/// How many objects the map must have.
+fn needed(image: &Image, head: &Head) -> u64 {
+    image.identity.layout.object_count(u64::try_from(head.state.size).unwrap_or(0))
+}
+
+/// Marks the map invalid, for everybody.
+pub(super) async fn invalidate(image: &Image, rq: &Request) -> Result<(), Error> {
+    let marked = image.call_header(rq, &calls::set_flags(INVALID, INVALID)).await;
+    Ok(marked.map_err(|errno| image.noted(errno))?)
+}
+
+/// Takes the lock of the map. Only the holder of the image's lock comes here, so whoever has it is gone.
+async fn lock_map(image: &Image, rq: &Request, object: &CStr) -> Result<(), Error> {
+    let finder = image.finder(rq);
+    let mut again = true;
+    loop {
+        match finder.call(object, &lock::lock(b"", b"")).await {
+            Ok(()) => return Ok(()),
+            Err(errno) if errno == Errno::EEXIST => return Ok(()),
+            Err(errno) if errno == Errno::EBUSY && again => {
+                again = false;
+                let replies = finder.ask(object, &[lock::get_info()]).await?;
+                for locker in lock::Info::decode(replies.bytes(0))?.lockers {
+                    let broken = finder.call(object, &lock::break_lock(locker.entity, &locker.cookie)).await;
+                    if let Err(errno) = broken {
+                        if errno != Errno::ENOENT {
+                            return Err(image.noted(errno).into());
+                        }
+                    }
+                }
+            }
+            Err(errno) => return Err(image.noted(errno).into()),
+        }
+    }
+}
+
+/// Makes a map of which nothing is known: everything may exist.
+async fn remake(
+    image: &Image,
+    rq: &Request,
+    object: &CStr,
+    count: u64,
+    is_damaged: bool,
+) -> Result<ObjectMap, Error> {
+    let mut op = WriteOp::new()?;
+    if is_damaged {
+        op = op.truncate(0);
+    }
+    let call = object_map::resize(count, State::Exists);
+    let op = op.exec(call.class(), call.method(), call.input());
+    acknowledged(image.meta.change(rq, object, op).await?)?;
+    let map = ObjectMap::default().resize(count, State::Exists);
+    map.ok_or_else(|| Errno::EFBIG.into())
+}
