@@ -28,6 +28,11 @@ impl<T> Node<T> {
         Box::into_raw(Box::new(Self { poisoned: AtomicBool::new(false), state })).cast()
     }
 
+    /// The state, of a node that is gone.
+    pub(super) fn into_state(self) -> T {
+        self.state
+    }
+
     /// The node behind a state pointer.
     ///
     /// # Safety

@@ -610,11 +610,9 @@ pub unsafe extern "C" fn qbr_rbd_co_invalidate_cache(bs: *mut BlockDriverState, 
 /// `slot` is the place of a state of this driver, or of none, and nobody uses the state any more.
 unsafe fn close(slot: *mut *mut std::ffi::c_void) {
     // SAFETY: the caller's promise.
-    if let Some(state) = unsafe { guard::closing::<Rbd>(slot) } {
-        state.close();
+    if let Some(node) = unsafe { guard::take::<Rbd>(slot) } {
+        node.into_state().close();
     }
-    // SAFETY: as above.
-    drop(unsafe { guard::take::<Rbd>(slot) });
 }
 
 /// The node that a reopen is about; NULL if there is none.

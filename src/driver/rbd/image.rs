@@ -134,7 +134,7 @@ impl Image {
     }
 
     /// Lets a write pass, with what it has to know, and with the lock if the image has one.
-    pub(super) async fn enter(&self, rq: &Request) -> Result<Shared<'_, Head>, Error> {
+    pub(super) async fn enter(self: &Arc<Self>, rq: &Request) -> Result<Shared<'_, Head>, Error> {
         if !self.writable {
             return Err(Errno::EROFS.into());
         }
@@ -156,14 +156,14 @@ impl Image {
     }
 
     /// Sees to it that a write may go out, or the header be changed.
-    async fn make_ready(&self, rq: &Request, head: &mut Head) -> Result<(), Error> {
+    async fn make_ready(self: &Arc<Self>, rq: &Request, head: &mut Head) -> Result<(), Error> {
         self.check_fenced()?;
         self.catch_up_alone(rq, head).await?;
         if Self::needs_lock(head) && !self.owns.load(Ordering::Acquire) {
             self.acquire(rq, head).await.inspect_err(|error| self.complain(error))?;
-        } else if !Self::needs_lock(head) && self.owns.load(Ordering::Acquire) {
-            // The feature was taken away, and the lock with it.
-            self.release(rq, head).await;
+        } else if !Self::needs_lock(head) && self.owns.swap(false, Ordering::AcqRel) {
+            // The feature was taken away, which takes the lock; so there is none of ours any more.
+            head.map = None;
         }
         Ok(())
     }
@@ -218,7 +218,7 @@ impl Image {
 
     /// Keeps writes away to change the header, which is known as it is now. Outside of coroutines the node has to be drained: a
     /// write in flight would need the thread that waits for it here.
-    pub(super) async fn alone(&self, rq: &Request) -> Result<Exclusive<'_, Head>, Error> {
+    pub(super) async fn alone(self: &Arc<Self>, rq: &Request) -> Result<Exclusive<'_, Head>, Error> {
         if !self.writable {
             return Err(Errno::EROFS.into());
         }

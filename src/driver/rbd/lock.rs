@@ -19,7 +19,7 @@ use super::format::notify::{ClientId, Message, Reply};
 use super::image::{Head, Image};
 use super::map::Map;
 use crate::errno::Errno;
-use crate::host::{block_on, qemu, spawn_blocking, spawn_detached, Request};
+use crate::host::{block_on, qemu, spawn_blocking, Request};
 
 /// How long others have to answer a request for the lock, in milliseconds.
 const REQUEST_TIMEOUT: u64 = 5000;
@@ -58,7 +58,7 @@ impl Image {
     /// # Errors
     /// `EBUSY` for a lock that a user has set, `EROFS` if its owner refuses, `EACCES` without the right to shut a dead owner out;
     /// the cluster's.
-    pub(super) async fn acquire(&self, rq: &Request, head: &mut Head) -> Result<(), Error> {
+    pub(super) async fn acquire(self: &Arc<Self>, rq: &Request, head: &mut Head) -> Result<(), Error> {
         // Only the main loop waits outside of a coroutine, for a snapshot or the like.
         let deadline = (!rq.is_coroutine()).then(|| Instant::now().checked_add(MAIN_LOOP_TIMEOUT)).flatten();
         // What was known of the objects belongs to an earlier time.
@@ -87,7 +87,8 @@ impl Image {
             return ready;
         }
         self.owns.store(true, Ordering::Release);
-        self.tell(Message::AcquiredLock);
+        // The others are told by a thread: nobody has to wait for them.
+        self.chore(|chores| chores.announce_lock = true);
         Ok(())
     }
 
@@ -186,23 +187,24 @@ impl Image {
         Next::Ours
     }
 
-    /// Gives the lock back, with no write in flight.
-    pub(super) async fn release(&self, rq: &Request, head: &mut Head) {
-        if self.owns.swap(false, Ordering::AcqRel) || head.map.is_some() {
-            self.give_back(rq, head).await;
-            self.tell(Message::ReleasedLock);
+    /// Gives the lock back, if it is ours, when the writes in flight have ended; and tells those who wait for it.
+    pub(super) async fn release(&self, rq: &Request) -> Result<(), Errno> {
+        let mut head = self.gate.exclusive(rq).await?;
+        let had_it = self.owns.swap(false, Ordering::AcqRel) || head.map.is_some();
+        if had_it {
+            self.give_back(rq, &mut head).await;
         }
+        drop(head);
+        if had_it {
+            self.tell(rq, Message::ReleasedLock).await;
+        }
+        Ok(())
     }
 
     /// Gives the lock back, with nothing in flight. Blocks on the network.
     pub(super) fn hand_over(&self) {
-        let done = block_on(async |rq| {
-            if let Ok(mut head) = self.gate.exclusive(rq).await {
-                self.release(rq, &mut head).await;
-            }
-        });
-        // A panic has been printed.
-        drop(done);
+        // A panic has been printed; what else goes wrong the next owner finds out.
+        drop(block_on(async |rq| self.release(rq).await));
     }
 
     /// Unlocks what is locked. What fails here is found out by the next one who wants the lock.
@@ -275,16 +277,12 @@ impl Image {
         ClientId { instance: self.meta.cluster().instance_id(), handle }
     }
 
-    /// Tells the others about the lock, without waiting for them.
-    fn tell(&self, message: impl FnOnce(ClientId) -> Message) {
-        let Some(handle) = self.lookout.handle() else { return };
-        let message = message(self.client(handle)).encode();
-        let (meta, header) = (Arc::clone(&self.meta), self.header.clone());
-        let tell = move || {
-            // A panic has been printed, and those who don't hear it find out by asking.
-            drop(block_on(async |rq| meta.notify(rq, &header, &message, REQUEST_TIMEOUT).await));
-        };
-        ignore(spawn_detached(tell));
+    /// Tells the others about the lock. Those who don't hear it find out by asking.
+    pub(super) async fn tell(&self, rq: &Request, message: impl FnOnce(ClientId) -> Message) {
+        if let Some(handle) = self.lookout.handle() {
+            let message = message(self.client(handle)).encode();
+            drop(self.meta.notify(rq, &self.header, &message, REQUEST_TIMEOUT).await);
+        }
     }
 
     /// The error for a lock that no client has taken by itself.

@@ -16,7 +16,7 @@ use super::image::{writer, Head, Image, Parts};
 use super::lookup::{Finder, Kind};
 use super::options::{Options, OptionsError, LEGACY_WARNING};
 use super::refusal;
-use super::state::Rbd;
+use super::state::{Key, Rbd};
 use super::watch;
 use crate::backend::rados::{PoolHandle, ReadOp};
 use crate::errno::{Errno, ToErrno};
@@ -68,8 +68,8 @@ pub fn open(
             .map_err(|_| Error::SnapshotIsReadOnly(text(snapshot)))?;
         access.writable = false;
     }
-    let key = options.key_secret.as_deref().map(secret).transpose()?;
-    let cluster = connect(&options, key.as_ref())?;
+    let key = options.key_secret.as_deref().map(secret).transpose()?.map(Key);
+    let cluster = connect(&options, key.as_ref().map(|key| &key.0))?;
     let pool = pool(&cluster, &options)?;
     let opened = match open_image(&pool, &options, access) {
         Err(error) if access.writable && is_read_only(error.errno()) => {
@@ -80,10 +80,11 @@ pub fn open(
         opened => opened,
     };
     let (image, probe) = opened?;
-    Ok(Rbd::new(image, options, probe))
+    Ok(Rbd::new(image, options, key, probe))
 }
 
-/// Makes the node that takes `old`'s place, with other access to the same image, over the same connection.
+/// Makes the node that takes `old`'s place, with other access to the same image. The connection stays, unless it was shut out of
+/// the cluster: then this is the way to go on.
 ///
 /// # Errors
 /// As for [`open`].
@@ -91,9 +92,13 @@ pub fn reopen(old: &Rbd, access: Access) -> Result<Rbd, Error> {
     if let Some(snapshot) = old.options.snapshot.as_ref().filter(|_| access.writable) {
         return Err(Error::SnapshotIsReadOnly(text(snapshot)));
     }
-    let pool = pool(old.image.meta.cluster(), &old.options)?;
+    let mut cluster = Arc::clone(old.image.meta.cluster());
+    if old.image.check_fenced().is_err() {
+        cluster = connect(&old.options, old.key.as_ref().map(|key| &key.0))?;
+    }
+    let pool = pool(&cluster, &old.options)?;
     let (image, probe) = open_image(&pool, &old.options, access)?;
-    Ok(Rbd::new(image, old.options.clone(), probe))
+    Ok(Rbd::new(image, old.options.clone(), old.key.clone(), probe))
 }
 
 /// Opens the image that the options name, in their pool.

@@ -3,6 +3,7 @@
 
 //! What an open rbd node keeps.
 
+use std::ffi::CString;
 use std::sync::mpsc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +16,23 @@ use crate::host::{qemu, spawn_thread, Buffer, Pool};
 /// How long closing waits for the cluster. After that the rest is done in the background.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// A secret key, which nobody gets to see.
+#[derive(Clone)]
+pub(super) struct Key(pub(super) CString);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key")
+    }
+}
+
 /// An open node. Shared by all requests, on whatever thread; a reopen makes a new one.
 #[derive(Debug)]
 pub struct Rbd {
     pub(super) image: Arc<Image>,
     pub(super) options: Options,
+    /// The secret key, for a new connection when this one was shut out.
+    pub(super) key: Option<Key>,
     /// How the image is encrypted, by somebody else.
     pub(super) probe: Option<Probe>,
     pub(super) pool: Pool<Buffer>,
@@ -27,8 +40,8 @@ pub struct Rbd {
 
 impl Rbd {
     /// A node that has just been opened.
-    pub(super) fn new(image: Arc<Image>, options: Options, probe: Option<Probe>) -> Self {
-        Self { image, options, probe, pool: Pool::new() }
+    pub(super) fn new(image: Arc<Image>, options: Options, key: Option<Key>, probe: Option<Probe>) -> Self {
+        Self { image, options, key, probe, pool: Pool::new() }
     }
 
     /// The length in bytes.
@@ -54,10 +67,11 @@ impl Rbd {
         self.image.hand_over();
     }
 
-    /// Ends watching, and the connection if nobody else has it. Blocks for [`CLOSE_TIMEOUT`] at most: with the cluster away the
-    /// main loop must go on.
-    pub fn close(&self) {
-        let image = Arc::clone(&self.image);
+    /// Gives the lock back, ends watching, and the connection if nobody else has it. Blocks for [`CLOSE_TIMEOUT`] at most: with the
+    /// cluster away the main loop must go on.
+    pub fn close(self) {
+        let Self { image, options, pool, .. } = self;
+        drop(pool);
         let (done, ended) = mpsc::channel::<()>();
         let end = move || {
             image.hand_over();
@@ -65,15 +79,14 @@ impl Rbd {
             drop(image);
             drop(done);
         };
+        // Without a thread the connection is leaked, and others take its lock when its watch expires.
         if spawn_thread("qbr-rbd-close", end).is_err() {
-            self.image.hand_over();
-            self.image.lookout.close();
             return;
         }
         if ended.recv_timeout(CLOSE_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout) {
             qemu::report_warning(&format!(
                 "rbd image '{}' is being closed in the background, as its cluster does not answer",
-                self.image.name.to_string_lossy()
+                options.image.to_string_lossy()
             ));
         }
     }

@@ -25,7 +25,6 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Lookout {
     post: Mutex<Post>,
     changed: Condvar,
-    chores: Mutex<Chores>,
 }
 
 /// What the threads have to agree on.
@@ -34,8 +33,15 @@ struct Post {
     watch: Option<Watch>,
     /// Counts what was heard that may be about the lock.
     heard: u64,
-    /// A thread makes a new watch.
+    chores: Chores,
+    /// A thread is at them.
+    doing_chores: bool,
+    /// The watch is not to be relied on.
+    broken: bool,
+    /// A thread makes a new one.
     mending: bool,
+    /// How many threads have a share of the image.
+    threads: usize,
     closed: bool,
 }
 
@@ -97,13 +103,13 @@ impl Watcher for Ears {
         image.forget_map();
         image.noted(errno);
         let mut post = image.lookout.lock();
+        post.broken = true;
         if post.closed || post.mending {
             return;
         }
         post.mending = true;
         drop(post);
-        let mended = Arc::clone(&image);
-        if spawn_thread("qbr-rbd-watch", move || mend(&mended)).is_err() {
+        if !image.start("qbr-rbd-watch", mend) {
             image.lookout.lock().mending = false;
         }
     }
@@ -124,31 +130,53 @@ impl Image {
 
     /// Has a thread of the image's own do something that waits for requests in flight. What it can't do the next write does, or
     /// another client asks for it again.
-    fn chore(self: &Arc<Self>, note: impl FnOnce(&mut Chores)) {
-        let mut chores = self.lookout.chores();
-        note(&mut chores);
-        let start = !std::mem::replace(&mut chores.running, true);
-        drop(chores);
-        let image = Arc::clone(self);
-        if start && spawn_thread("qbr-rbd-chores", move || image.do_chores()).is_err() {
-            self.lookout.chores().running = false;
+    pub(super) fn chore(self: &Arc<Self>, note: impl FnOnce(&mut Chores)) {
+        let mut post = self.lookout.lock();
+        note(&mut post.chores);
+        let start = !std::mem::replace(&mut post.doing_chores, true);
+        drop(post);
+        if start && !self.start("qbr-rbd-chores", Self::do_chores) {
+            self.lookout.lock().doing_chores = false;
         }
     }
 
+    /// Starts a thread that has a share of the image. Whoever closes the image waits for it, and is the last one who has the
+    /// image then: ending the connection is not for a thread that nobody waits for. False if there is no thread to be had.
+    fn start(self: &Arc<Self>, name: &'static str, body: impl FnOnce(&Arc<Self>) + Send + 'static) -> bool {
+        let lookout = Arc::clone(&self.lookout);
+        let image = Arc::clone(self);
+        let mut post = lookout.lock();
+        post.threads = post.threads.saturating_add(1);
+        drop(post);
+        let ends = Arc::clone(&lookout);
+        let run = move || {
+            body(&image);
+            drop(image);
+            ends.end_thread();
+        };
+        let started = spawn_thread(name, run).is_ok();
+        if !started {
+            lookout.end_thread();
+        }
+        started
+    }
+
     /// The life of the thread that does the chores.
-    fn do_chores(&self) {
+    fn do_chores(self: &Arc<Self>) {
         loop {
-            let mut chores = self.lookout.chores();
-            let todo = std::mem::take(&mut *chores);
-            if !todo.release && !todo.refresh {
+            let mut post = self.lookout.lock();
+            let todo = std::mem::take(&mut post.chores);
+            post.doing_chores = todo.announce_lock || todo.release || todo.refresh;
+            if !post.doing_chores {
                 return;
             }
-            chores.running = true;
-            drop(chores);
+            drop(post);
             let done = block_on(async |rq| {
+                if todo.announce_lock {
+                    self.tell(rq, Message::AcquiredLock).await;
+                }
                 if todo.release {
-                    let mut head = self.gate.exclusive(rq).await?;
-                    self.release(rq, &mut head).await;
+                    self.release(rq).await?;
                 }
                 if todo.refresh {
                     self.catch_up(rq).await?;
@@ -163,12 +191,13 @@ impl Image {
 
 /// What the thread of an image has to do.
 #[derive(Debug, Default)]
-struct Chores {
+pub(super) struct Chores {
+    /// Tell the others that we have the lock.
+    pub(super) announce_lock: bool,
     /// Give the lock back.
     release: bool,
     /// Read the header.
     refresh: bool,
-    running: bool,
 }
 
 impl Lookout {
@@ -176,8 +205,12 @@ impl Lookout {
         self.post.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn chores(&self) -> MutexGuard<'_, Chores> {
-        self.chores.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A thread has ended.
+    fn end_thread(&self) {
+        let mut post = self.lock();
+        post.threads = post.threads.saturating_sub(1);
+        drop(post);
+        self.changed.notify_all();
     }
 
     /// The handle of the watch, if there is one that works.
@@ -226,7 +259,12 @@ impl Lookout {
         let mut post = self.lock();
         post.closed = true;
         self.changed.notify_all();
-        while post.mending {
+        let watch = post.watch.take();
+        drop(post);
+        // From here on nothing is heard that would start another thread.
+        drop(watch);
+        let mut post = self.lock();
+        while post.threads > 0 {
             post = self.changed.wait(post).unwrap_or_else(PoisonError::into_inner);
         }
         let watch = post.watch.take();
@@ -247,14 +285,15 @@ fn watch(image: &Arc<Image>) -> Result<Watch, Errno> {
     Watch::new(&image.meta, &image.header, Arc::new(Ears(Arc::downgrade(image))))
 }
 
-/// The life of a thread that makes a new watch.
+/// The life of a thread that makes a new watch, and another one if that breaks meanwhile.
 fn mend(image: &Arc<Image>) {
     let lookout = &image.lookout;
-    let broken = lookout.lock().watch.take();
-    drop(broken);
     let mut post = lookout.lock();
-    while !post.closed {
+    while post.broken && !post.closed {
+        post.broken = false;
+        let old = post.watch.take();
         drop(post);
+        drop(old);
         let watch = watch(image);
         // Something may have been missed meanwhile.
         image.stale.store(true, Ordering::Release);
@@ -264,20 +303,20 @@ fn mend(image: &Arc<Image>) {
                 let handle = watch.handle();
                 post.watch = Some(watch);
                 drop(post);
-                let kept = block_on(async |rq| image.keep_lock(rq, handle).await);
-                if kept != Ok(true) {
+                // Those who wait for a watch.
+                lookout.changed.notify_all();
+                if block_on(async |rq| image.keep_lock(rq, handle).await) != Ok(true) {
                     image.lose_lock();
                 }
                 post = lookout.lock();
-                break;
             }
             // The image was removed, or this client was shut out: no watch will ever succeed.
             Err(errno) if errno == Errno::ENOENT || errno.code() == libc::ESHUTDOWN => {
                 image.noted(errno);
                 image.owns.store(false, Ordering::Release);
-                break;
             }
             Err(_) => {
+                post.broken = true;
                 let (guard, _) =
                     lookout.changed.wait_timeout(post, RETRY).unwrap_or_else(PoisonError::into_inner);
                 post = guard;
