@@ -137,6 +137,56 @@ pub(super) unsafe fn request<T, E: ToErrno>(
     finish(export, Some(node), result)
 }
 
+/// As [`request`], for one that nearly always is simple: `prepare` finds out, and `simple` then does it with a future of its own,
+/// which is small. Where it says no, and where `simple` answers `None`, `other` does it.
+///
+/// # Safety
+/// As for `request`.
+pub(super) unsafe fn request_or<'a, T: 'a, P, E: ToErrno>(
+    export: &'static CStr,
+    bs: *mut BlockDriverState,
+    prepare: impl FnOnce(&'a T) -> Option<P>,
+    simple: impl AsyncFnOnce(&Request, &'a T, P) -> Result<Option<c_int>, E>,
+    other: impl AsyncFnOnce(&Request, &T) -> Result<c_int, E>,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    let node = match unsafe { usable_node::<T>(bs) } {
+        Ok(node) => node,
+        Err(errno) => return errno.to_ret(),
+    };
+    let prepared = unwind::catch(|| {
+        panic_if_armed(export);
+        prepare(&node.state)
+    });
+    match prepared {
+        Ok(Some(prepared)) => match block_on(async |rq| simple(rq, &node.state, prepared).await) {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(ret))) => return ret,
+            Ok(Err(error)) => return error.errno().to_ret(),
+            Err(panicked) => return finish::<T, E>(export, Some(node), Err(panicked)),
+        },
+        Ok(None) => {}
+        Err(panicked) => return finish::<T, E>(export, Some(node), Err(panicked)),
+    }
+    // SAFETY: the caller's promise.
+    unsafe { request_apart(export, bs, other) }
+}
+
+/// As [`request`], out of the way of the frequent case.
+///
+/// # Safety
+/// As for `request`.
+#[cold]
+#[inline(never)]
+unsafe fn request_apart<T, E: ToErrno>(
+    export: &'static CStr,
+    bs: *mut BlockDriverState,
+    body: impl AsyncFnOnce(&Request, &T) -> Result<c_int, E>,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { request(export, bs, body) }
+}
+
 /// As [`request`], for an export that sets an error: on failure it is always set, as callers rely on it.
 ///
 /// # Safety

@@ -377,14 +377,17 @@ pub unsafe extern "C" fn qbr_rbd_co_preadv(
     qiov: *mut QEMUIOVector,
     _flags: c_uint,
 ) -> c_int {
-    let body = async |rq: &_, state: &Rbd| -> Result<c_int, RbdError> {
-        let range = ByteRange::new(offset, bytes)?;
-        // SAFETY: the vector and its memory are valid until the request ends, which `block_on` sees to.
-        let iov = unsafe { GuestIov::from_raw(arg::not_null(qiov)?) };
-        state.read(rq, &iov, range).await.map(|()| 0)
+    let (Ok(range), Ok(qiov)) = (ByteRange::new(offset, bytes), arg::not_null(qiov)) else {
+        return Errno::EINVAL.to_ret();
     };
+    // SAFETY: the vector and its memory are valid until the request ends, which `block_on` sees to.
+    let iov = unsafe { GuestIov::from_raw(qiov) };
+    let simple = async |rq: &_, state: &Rbd, one| state.read_one(rq, one).await.map(|()| Some(0));
+    let other = async |rq: &_, state: &Rbd| state.read(rq, &iov, range).await.map(|()| 0);
     // SAFETY: the block layer passes a valid node.
-    unsafe { guard::request(c"qbr_rbd_co_preadv", bs, body) }
+    unsafe {
+        guard::request_or(c"qbr_rbd_co_preadv", bs, |state: &Rbd| state.one_read(&iov, range), simple, other)
+    }
 }
 
 /// `.bdrv_co_pwritev`. Writes @bytes bytes of @qiov from @offset on. Coroutine. 0 or -errno.
@@ -399,14 +402,23 @@ pub unsafe extern "C" fn qbr_rbd_co_pwritev(
     qiov: *mut QEMUIOVector,
     _flags: c_uint,
 ) -> c_int {
-    let body = async |rq: &_, state: &Rbd| -> Result<c_int, RbdError> {
-        let range = ByteRange::new(offset, bytes)?;
-        // SAFETY: the vector and its memory are valid until the request ends, which `block_on` sees to.
-        let iov = unsafe { GuestIov::from_raw(arg::not_null(qiov)?) };
-        state.write(rq, &iov, range).await.map(|()| 0)
+    let (Ok(range), Ok(qiov)) = (ByteRange::new(offset, bytes), arg::not_null(qiov)) else {
+        return Errno::EINVAL.to_ret();
     };
+    // SAFETY: the vector and its memory are valid until the request ends, which `block_on` sees to.
+    let iov = unsafe { GuestIov::from_raw(qiov) };
+    let simple = async |rq: &_, state: &Rbd, one| Ok(state.write_one(rq, one).await?.then_some(0));
+    let other = async |rq: &_, state: &Rbd| state.write(rq, &iov, range).await.map(|()| 0);
     // SAFETY: the block layer passes a valid node.
-    unsafe { guard::request(c"qbr_rbd_co_pwritev", bs, body) }
+    unsafe {
+        guard::request_or(
+            c"qbr_rbd_co_pwritev",
+            bs,
+            |state: &Rbd| state.one_write(&iov, range),
+            simple,
+            other,
+        )
+    }
 }
 
 /// `.bdrv_co_pwrite_zeroes`. Writes @bytes zero bytes from @offset on; with `BDRV_REQ_MAY_UNMAP` in @flags by giving space back.

@@ -13,6 +13,7 @@ mod pool;
 mod watch;
 
 pub use cluster::Cluster;
+pub use io::Operation;
 pub use op::{Answers, ReadOp, Replies, WriteOp};
 pub use pool::PoolHandle;
 pub use watch::{Watch, Watcher};

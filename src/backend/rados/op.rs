@@ -7,19 +7,18 @@ use std::ffi::{c_char, c_int, c_void, CStr};
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
-use super::io::new_completion;
+use super::io::Operation;
 use super::pool::PoolHandle;
 use crate::errno::Errno;
-use crate::host::{Completion, Request, Token};
+use crate::host::Request;
 use crate::sys::rados::{
-    rados_aio_get_return_value, rados_aio_get_version, rados_aio_ioctx_selfmanaged_snap_create,
-    rados_aio_ioctx_selfmanaged_snap_remove, rados_aio_notify, rados_aio_read_op_operate, rados_aio_release,
-    rados_aio_write_op_operate, rados_buffer_free, rados_completion_t, rados_create_read_op,
-    rados_create_write_op, rados_read_op_exec, rados_read_op_read, rados_release_read_op,
-    rados_release_write_op, rados_write_op_assert_exists, rados_write_op_assert_version,
-    rados_write_op_create, rados_write_op_exec, rados_write_op_remove, rados_write_op_truncate,
-    rados_write_op_write, rados_write_op_write_full, rados_write_op_writesame, rados_write_op_zero,
-    LIBRADOS_CREATE_EXCLUSIVE,
+    rados_aio_ioctx_selfmanaged_snap_create, rados_aio_ioctx_selfmanaged_snap_remove, rados_aio_notify,
+    rados_aio_read_op_operate, rados_aio_write_op_operate, rados_buffer_free, rados_completion_t,
+    rados_create_read_op, rados_create_write_op, rados_read_op_exec, rados_read_op_read,
+    rados_release_read_op, rados_release_write_op, rados_write_op_assert_exists,
+    rados_write_op_assert_version, rados_write_op_create, rados_write_op_exec, rados_write_op_remove,
+    rados_write_op_truncate, rados_write_op_write, rados_write_op_write_full, rados_write_op_writesame,
+    rados_write_op_zero, LIBRADOS_CREATE_EXCLUSIVE,
 };
 
 /// What one member of a read brings.
@@ -281,8 +280,7 @@ impl Drop for WriteOp {
 
 /// An operation that brings something: its places must outlive it, whatever happens to whoever waits for it.
 struct Pending<T> {
-    completion: rados_completion_t,
-    landing: Completion,
+    operation: Operation,
     /// Dropped only after the operation has landed, and leaked if nobody waits for that.
     places: ManuallyDrop<T>,
 }
@@ -290,28 +288,12 @@ struct Pending<T> {
 impl<T> Pending<T> {
     /// Waits; gives the places, the version of the object, and what the library returned.
     async fn land(mut self) -> (T, u64, Result<i64, Errno>) {
-        let landed = (&mut self.landing).await;
-        let completion = self.completion;
-        let mut version = 0;
-        // It is NULL only if nothing was submitted.
-        if !completion.is_null() {
-            // SAFETY: the completion is ours until it is released.
-            version = unsafe { rados_aio_get_version(completion) };
-            // SAFETY: our share of it, which nobody else gives back.
-            unsafe { rados_aio_release(completion) }
-        }
+        let landed = (&mut self.operation).await;
+        let version = self.operation.version();
         // Nothing is in flight any more.
         let places = ManuallyDrop::into_inner(self.places);
         (places, version, landed.and_then(Errno::check))
     }
-}
-
-/// An operation has ended; its completion is kept for its version. On a thread of the library's.
-unsafe extern "C" fn completed(completion: rados_completion_t, token: *mut c_void) {
-    // SAFETY: the library passes a completion that is valid during the callback.
-    let ret = unsafe { rados_aio_get_return_value(completion) };
-    // SAFETY: `submit_with` passed the token's pointer.
-    unsafe { Token::complete(token, ret.into()) }
 }
 
 impl PoolHandle {
@@ -322,12 +304,8 @@ impl PoolHandle {
         mut places: T,
         call: impl FnOnce(*mut c_void, rados_completion_t, &mut T) -> c_int,
     ) -> Pending<T> {
-        let mut completion = ptr::null_mut();
-        let landing = rq.submit(|token| {
-            completion = new_completion(token.as_raw(), completed)?;
-            Errno::check(call(self.as_raw(), completion, &mut places).into()).map(drop)
-        });
-        Pending { completion, landing, places: ManuallyDrop::new(places) }
+        let operation = self.submit(rq, |io, completion| call(io, completion, &mut places));
+        Pending { operation, places: ManuallyDrop::new(places) }
     }
 
     /// Asks; the whole operation fails with the error of its first member that fails.
@@ -350,7 +328,7 @@ impl PoolHandle {
     }
 
     /// Submits changes.
-    pub fn change(&self, rq: &Request, object: &CStr, op: WriteOp) -> Completion {
+    pub fn change(&self, rq: &Request, object: &CStr, op: WriteOp) -> Operation {
         let done = self.submit(rq, |io, completion| {
             let (op, object, now) = (op.0.as_ptr(), object.as_ptr(), ptr::null_mut());
             // SAFETY: handle and operation are valid, and the library copies the name.

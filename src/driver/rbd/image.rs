@@ -150,6 +150,14 @@ impl Image {
         }
     }
 
+    /// Lets a write pass if nothing stands against it.
+    pub(super) fn try_enter(&self) -> Option<Shared<'_, Head>> {
+        if !self.writable || self.fenced.load(Ordering::Acquire) {
+            return None;
+        }
+        self.gate.try_shared().filter(|head| self.may_write(head))
+    }
+
     /// Whether the header is known as it is, and the lock ours if there is one.
     fn may_write(&self, head: &Head) -> bool {
         !self.stale.load(Ordering::Acquire) && (self.owns.load(Ordering::Acquire) || !Self::needs_lock(head))

@@ -15,15 +15,71 @@ use super::format::object_map::State;
 use super::format::striping::ObjectRange;
 use super::image::Head;
 use super::state::Rbd;
+use crate::backend::rados::Operation;
 use crate::errno::{Errno, ToErrno};
-use crate::host::{Buffer, Completion, Loan, Request};
+use crate::host::{Buffer, Loan, Request, Shared};
 use crate::iov::{GuestIov, Span};
 use crate::range::ByteRange;
 
 /// How many objects one request has under way at a time.
 pub(super) const WINDOW: usize = 32;
 
+/// A request that is one operation: one object, one piece of memory, and nothing that stands against it.
+#[derive(Debug)]
+pub struct One<'a> {
+    object: ObjectRange,
+    span: Span<'a>,
+    /// What a write has to know; it is inside of the gate from here on.
+    head: Option<Shared<'a, Head>>,
+}
+
 impl Rbd {
+    /// A read as one operation, if it can be one. Kept apart from [`Rbd::read`], so that the future of nearly all requests is a
+    /// small one.
+    pub fn one_read<'a>(&self, iov: &'a GuestIov<'_>, range: ByteRange) -> Option<One<'a>> {
+        let object = self.image.identity.layout.objects(range).next()?;
+        let span = only_span(iov, range, &object)?;
+        (!self.is_absent(object.object)).then_some(One { object, span, head: None })
+    }
+
+    /// Does what [`Rbd::one_read`] has found.
+    ///
+    /// # Errors
+    /// The cluster's.
+    pub async fn read_one(&self, rq: &Request, one: One<'_>) -> Result<(), Error> {
+        let read = self.read_object(rq, &one.object, one.span).await;
+        let bytes = read.and_then(|ret| bytes_read(ret, one.span.length()));
+        one.span.zero_from(bytes.map_err(|errno| self.image.noted(errno))?);
+        Ok(())
+    }
+
+    /// A write as one operation, if it can be one: see [`Rbd::one_read`].
+    pub fn one_write<'a>(&'a self, iov: &'a GuestIov<'_>, range: ByteRange) -> Option<One<'a>> {
+        if range.end() > self.image.size() {
+            return None;
+        }
+        let object = self.image.identity.layout.objects(range).next()?;
+        let span = only_span(iov, range, &object)?;
+        let head = self.image.try_enter()?;
+        Some(One { object, span, head: Some(head) })
+    }
+
+    /// Does what [`Rbd::one_write`] has found. False if the object has to be noted in the object map first: then [`Rbd::write`]
+    /// does it.
+    ///
+    /// # Errors
+    /// The cluster's.
+    pub async fn write_one(&self, rq: &Request, one: One<'_>) -> Result<bool, Error> {
+        let Some(head) = &one.head else { return Ok(false) };
+        let written = match self.write_object(rq, head, &one.object, one.span) {
+            Ok(operation) => operation.await.and_then(acknowledged),
+            Err(errno) if errno == NOT_NOTED => return Ok(false),
+            Err(errno) => Err(errno),
+        };
+        written.map_err(|errno| self.image.noted(errno))?;
+        Ok(true)
+    }
+
     /// Reads a range. Objects that aren't there, and what lies behind their ends, read as zeroes.
     ///
     /// # Errors
@@ -35,16 +91,6 @@ impl Rbd {
 
     /// Chooses a way to read.
     async fn read_range(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
-        let Some(first) = self.image.identity.layout.objects(range).next() else { return Ok(()) };
-        if let Some(span) = only_span(iov, range, &first) {
-            if self.is_absent(first.object) {
-                span.zero_from(0);
-                return Ok(());
-            }
-            let ret = self.read_object(rq, &first, span).await?;
-            span.zero_from(bytes_read(ret, span.length())?);
-            return Ok(());
-        }
         if self.is_direct(iov, range) {
             self.read_direct(rq, iov, range).await
         } else {
@@ -108,7 +154,7 @@ impl Rbd {
     }
 
     /// Reads a range of one object.
-    fn read_object(&self, rq: &Request, object: &ObjectRange, span: Span<'_>) -> Completion {
+    fn read_object(&self, rq: &Request, object: &ObjectRange, span: Span<'_>) -> Operation {
         let name = self.image.identity.names.name(object.object);
         self.image.reader.read(rq, name.as_c_str(), span, object.offset)
     }
@@ -145,10 +191,6 @@ impl Rbd {
         iov: &GuestIov<'_>,
         range: ByteRange,
     ) -> Result<(), Error> {
-        let Some(first) = self.image.identity.layout.objects(range).next() else { return Ok(()) };
-        if let Some(span) = only_span(iov, range, &first) {
-            return Ok(acknowledged(self.write_object(rq, head, &first, span)?.await?)?);
-        }
         if self.is_direct(iov, range) {
             self.write_direct(rq, head, iov, range).await
         } else {
@@ -192,8 +234,8 @@ impl Rbd {
     pub(super) fn change_noted(
         head: &Head,
         object: &ObjectRange,
-        submit: impl FnOnce() -> Result<Completion, Errno>,
-    ) -> Result<Completion, Errno> {
+        submit: impl FnOnce() -> Result<Operation, Errno>,
+    ) -> Result<Operation, Errno> {
         let Some(map) = &head.map else { return submit() };
         let states = map.states();
         if states.state(object.object) != Some(State::Exists) {
@@ -274,7 +316,7 @@ impl Rbd {
         head: &Head,
         object: &ObjectRange,
         span: Span<'_>,
-    ) -> Result<Completion, Errno> {
+    ) -> Result<Operation, Errno> {
         let identity = &self.image.identity;
         let name = identity.names.name(object.object);
         Self::change_noted(head, object, || {
@@ -325,7 +367,7 @@ pub(super) const NOT_NOTED: Errno = Errno::EAGAIN;
 pub(super) const MAX_TRIES: u32 = 1000;
 
 /// Operations that are under way together, each with what it is about.
-struct Window<T>([Option<(T, Completion)>; WINDOW]);
+struct Window<T>([Option<(T, Operation)>; WINDOW]);
 
 impl<T> Window<T> {
     /// Nothing yet.
@@ -337,7 +379,7 @@ impl<T> Window<T> {
     fn fill(
         &mut self,
         items: &mut impl Iterator<Item = T>,
-        mut start: impl FnMut(&T) -> Result<Completion, Errno>,
+        mut start: impl FnMut(&T) -> Result<Operation, Errno>,
     ) -> Result<bool, Errno> {
         let mut any = false;
         for slot in &mut self.0 {
@@ -373,7 +415,7 @@ impl<T> Window<T> {
 pub(super) async fn for_each<T>(
     rq: &Request,
     mut items: impl Iterator<Item = T>,
-    mut start: impl FnMut(&T) -> Result<Completion, Errno>,
+    mut start: impl FnMut(&T) -> Result<Operation, Errno>,
     mut landed: impl FnMut(&T, i64) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
     let mut window = Window::new();

@@ -31,6 +31,7 @@ mod zero;
 pub use create::create;
 pub use error::Error;
 pub use format::encryption::Probe;
+pub use io::One;
 pub use open::{open, parse_filename, reopen, Access};
 pub use snapshots::Listed;
 pub use state::Rbd;

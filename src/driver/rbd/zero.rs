@@ -8,9 +8,9 @@ use super::format::striping::ObjectRange;
 use super::image::Head;
 use super::io::{acknowledged, as_len, for_each, removed, MAX_TRIES, NOT_NOTED};
 use super::state::Rbd;
-use crate::backend::rados::WriteOp;
+use crate::backend::rados::{Operation, WriteOp};
 use crate::errno::Errno;
-use crate::host::{Completion, Request};
+use crate::host::Request;
 use crate::range::ByteRange;
 
 /// A discard gives back whole blocks of this size in an object, in bytes; less isn't worth an operation.
@@ -128,7 +128,7 @@ impl Rbd {
     }
 
     /// Cuts a range out of an object.
-    fn cut(&self, rq: &Request, head: &Head, object: &ObjectRange) -> Result<Completion, Errno> {
+    fn cut(&self, rq: &Request, head: &Head, object: &ObjectRange) -> Result<Operation, Errno> {
         let identity = &self.image.identity;
         let name = identity.names.name(object.object);
         // Neither of the two creates an object that isn't there.
@@ -142,7 +142,7 @@ impl Rbd {
     }
 
     /// Fills a range of an object with zeroes that take their space.
-    fn fill(&self, rq: &Request, head: &Head, object: &ObjectRange) -> Result<Completion, Errno> {
+    fn fill(&self, rq: &Request, head: &Head, object: &ObjectRange) -> Result<Operation, Errno> {
         let name = self.image.identity.names.name(object.object);
         let rest = object.length.checked_rem(512).unwrap_or(0);
         let whole = object.length.saturating_sub(rest);
