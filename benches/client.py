@@ -20,7 +20,7 @@ TIMEOUT = 120
 def watch_closely():
     """Makes this process run at once when a line comes, however busy the machine is; clients stay as they are."""
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(2))
     except PermissionError:
         pass
 
