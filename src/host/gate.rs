@@ -113,20 +113,6 @@ impl<T> Gate<T> {
         Ok(Exclusive(self))
     }
 
-    /// Goes inside alone, if nobody is there.
-    pub fn try_exclusive(&self) -> Option<Exclusive<'_, T>> {
-        let waiting = self.lock();
-        if self.turnstile.is_closed() {
-            return None;
-        }
-        if self.turnstile.close() {
-            return Some(Exclusive(self));
-        }
-        // Somebody is inside, and may leave just now: who leaves a closed gate finds nobody to tell.
-        self.open(waiting);
-        None
-    }
-
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,9 +126,10 @@ impl<T> Gate<T> {
     }
 
     /// Ends being alone: the next one who wants to be has it at once, else the gate is open.
-    fn open(&self, mut waiting: MutexGuard<'_, Waiting>) {
+    fn open(&self) {
+        let mut waiting = self.lock();
         if let Some(next) = waiting.exclusive.pop_front() {
-            // Somebody who only tried may still count as inside; the next one never meets a request, so it may go on.
+            // Somebody who was turned away may still count as inside, but no request is.
             drop(waiting);
             drop(next);
             return;
@@ -195,6 +182,6 @@ impl<T> DerefMut for Exclusive<'_, T> {
 
 impl<T> Drop for Exclusive<'_, T> {
     fn drop(&mut self) {
-        self.0.open(self.0.lock());
+        self.0.open();
     }
 }

@@ -15,7 +15,7 @@ use crate::errno::Errno;
 pub(super) const HEADER_SIZE: usize = 1 << 20;
 
 /// Connects as the options say: the configuration file, then their settings in order. `key` is the secret key, in base64.
-pub(super) fn connect(options: &Options, key: Option<&CString>) -> Result<Arc<Cluster>, Error> {
+pub(super) fn connect(options: &Options, key: Option<&CString>) -> Result<Cluster, Error> {
     let user = options.user.as_deref();
     let failed = |errno| Error::Connect { user: user_name(user), errno };
     let cluster = Cluster::new(user).map_err(failed)?;
@@ -32,7 +32,7 @@ pub(super) fn connect(options: &Options, key: Option<&CString>) -> Result<Arc<Cl
         })?;
     }
     cluster.connect().map_err(failed)?;
-    Ok(Arc::new(cluster))
+    Ok(cluster)
 }
 
 /// The pool of the options; in the default namespace.

@@ -43,7 +43,7 @@ pub async fn create(rq: &Request, options: CreateOptions, secret: Option<CString
     }
     let location = options.location.clone();
     let (cluster, pool, data) = spawn_blocking(rq, move || {
-        let cluster = connect(&location, secret.as_ref())?;
+        let cluster = Arc::new(connect(&location, secret.as_ref())?);
         let pool = pool(&cluster, &location)?;
         let data = setting(&cluster, c"rbd_default_data_pool");
         let data = data.filter(|name| !name.is_empty() && *name != location.pool);

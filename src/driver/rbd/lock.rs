@@ -65,7 +65,7 @@ impl Image {
         head.map = None;
         let mut lease = self.lease.exclusive(rq).await?;
         loop {
-            let handle = self.watching(rq).await?;
+            let handle = self.watching(rq, deadline).await?;
             let heard = self.lookout.heard();
             match self.try_acquire(rq, handle, &mut lease).await? {
                 Next::Ours => break,
@@ -75,7 +75,7 @@ impl Image {
                     spawn_blocking(rq, move || lookout.wait_to_hear(heard, timeout)).await?;
                 }
             }
-            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            if is_over(deadline) {
                 return Err(Errno::EBUSY.into());
             }
         }
@@ -92,16 +92,19 @@ impl Image {
         Ok(())
     }
 
-    /// The handle of our watch; waits for one that is being mended.
-    async fn watching(&self, rq: &Request) -> Result<u64, Error> {
-        if let Some(handle) = self.lookout.handle() {
-            return Ok(handle);
+    /// The handle of our watch, without which others would take us for dead; waits for one that is being mended.
+    async fn watching(&self, rq: &Request, deadline: Option<Instant>) -> Result<u64, Error> {
+        loop {
+            if let Some(handle) = self.lookout.handle() {
+                return Ok(handle);
+            }
+            self.check_fenced()?;
+            if !self.lookout.is_mending() || is_over(deadline) {
+                return Err(Errno::from_code(libc::ENOTCONN).into());
+            }
+            let lookout = Arc::clone(&self.lookout);
+            spawn_blocking(rq, move || lookout.wait_for_watch(RELEASE_TIMEOUT)).await?;
         }
-        let lookout = Arc::clone(&self.lookout);
-        spawn_blocking(rq, move || lookout.wait_for_watch(RELEASE_TIMEOUT)).await?;
-        self.check_fenced()?;
-        // Without a watch others would take us for dead.
-        self.lookout.handle().ok_or_else(|| Errno::from_code(libc::ENOTCONN).into())
     }
 
     /// One step towards the lock.
@@ -295,6 +298,11 @@ impl Image {
     pub(super) fn text(&self) -> String {
         self.name.to_string_lossy().into_owned()
     }
+}
+
+/// Whether there is a deadline, and it is over.
+fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() > deadline)
 }
 
 /// Who holds a lock, for messages.

@@ -22,6 +22,7 @@ mod lookup;
 mod map;
 mod open;
 mod resize;
+mod share;
 mod snapshots;
 mod state;
 mod status;

@@ -6,7 +6,7 @@
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
-use super::connect::{connect, pool, text};
+use super::connect::{pool, text};
 use super::error::{ignore, Error};
 use super::filename::FileName;
 use super::format::calls::Version;
@@ -16,6 +16,7 @@ use super::image::{writer, Head, Image, Parts};
 use super::lookup::{Finder, Kind};
 use super::options::{Options, OptionsError, LEGACY_WARNING};
 use super::refusal;
+use super::share::Connection;
 use super::state::{Key, Rbd};
 use super::watch;
 use crate::backend::rados::{PoolHandle, ReadOp};
@@ -69,8 +70,8 @@ pub fn open(
         access.writable = false;
     }
     let key = options.key_secret.as_deref().map(secret).transpose()?.map(Key);
-    let cluster = connect(&options, key.as_ref().map(|key| &key.0))?;
-    let pool = pool(&cluster, &options)?;
+    let connection = Connection::new(&options, key.as_ref())?;
+    let pool = pool(connection.cluster(), &options)?;
     let opened = match open_image(&pool, &options, access) {
         Err(error) if access.writable && is_read_only(error.errno()) => {
             // The first error is the one to report if the user wants no read-only node.
@@ -79,8 +80,7 @@ pub fn open(
         }
         opened => opened,
     };
-    let (image, probe) = opened?;
-    Ok(Rbd::new(image, options, key, probe))
+    Ok(Rbd::new(opened?, options, connection, key))
 }
 
 /// Makes the node that takes `old`'s place, with other access to the same image. The connection stays, unless it was shut out of
@@ -92,13 +92,13 @@ pub fn reopen(old: &Rbd, access: Access) -> Result<Rbd, Error> {
     if let Some(snapshot) = old.options.snapshot.as_ref().filter(|_| access.writable) {
         return Err(Error::SnapshotIsReadOnly(text(snapshot)));
     }
-    let mut cluster = Arc::clone(old.image.meta.cluster());
+    let mut connection = old.connection.clone();
     if old.image.check_fenced().is_err() {
-        cluster = connect(&old.options, old.key.as_ref().map(|key| &key.0))?;
+        connection = Connection::new(&old.options, old.key.as_ref())?;
     }
-    let pool = pool(&cluster, &old.options)?;
-    let (image, probe) = open_image(&pool, &old.options, access)?;
-    Ok(Rbd::new(image, old.options.clone(), old.key.clone(), probe))
+    let pool = pool(connection.cluster(), &old.options)?;
+    let opened = open_image(&pool, &old.options, access)?;
+    Ok(Rbd::new(opened, old.options.clone(), connection, old.key.clone()))
 }
 
 /// Opens the image that the options name, in their pool.

@@ -11,13 +11,14 @@ use std::time::Duration;
 use super::format::encryption::Probe;
 use super::image::Image;
 use super::options::Options;
+use super::share::Connection;
 use crate::host::{qemu, spawn_thread, Buffer, Pool};
 
 /// How long closing waits for the cluster. After that the rest is done in the background.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A secret key, which nobody gets to see.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Key(pub(super) CString);
 
 impl std::fmt::Debug for Key {
@@ -31,6 +32,7 @@ impl std::fmt::Debug for Key {
 pub struct Rbd {
     pub(super) image: Arc<Image>,
     pub(super) options: Options,
+    pub(super) connection: Connection,
     /// The secret key, for a new connection when this one was shut out.
     pub(super) key: Option<Key>,
     /// How the image is encrypted, by somebody else.
@@ -40,8 +42,13 @@ pub struct Rbd {
 
 impl Rbd {
     /// A node that has just been opened.
-    pub(super) fn new(image: Arc<Image>, options: Options, key: Option<Key>, probe: Option<Probe>) -> Self {
-        Self { image, options, key, probe, pool: Pool::new() }
+    pub(super) fn new(
+        (image, probe): (Arc<Image>, Option<Probe>),
+        options: Options,
+        connection: Connection,
+        key: Option<Key>,
+    ) -> Self {
+        Self { image, options, connection, key, probe, pool: Pool::new() }
     }
 
     /// The length in bytes.
@@ -70,13 +77,14 @@ impl Rbd {
     /// Gives the lock back, ends watching, and the connection if nobody else has it. Blocks for [`CLOSE_TIMEOUT`] at most: with the
     /// cluster away the main loop must go on.
     pub fn close(self) {
-        let Self { image, options, pool, .. } = self;
+        let Self { image, options, connection, pool, .. } = self;
         drop(pool);
         let (done, ended) = mpsc::channel::<()>();
         let end = move || {
             image.hand_over();
             image.lookout.close();
             drop(image);
+            drop(connection);
             drop(done);
         };
         // Without a thread the connection is leaked, and others take its lock when its watch expires.

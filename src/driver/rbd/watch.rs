@@ -219,6 +219,12 @@ impl Lookout {
         post.watch.as_ref().map(Watch::handle)
     }
 
+    /// Whether a thread makes a new watch.
+    pub(super) fn is_mending(&self) -> bool {
+        let post = self.lock();
+        post.mending && !post.closed
+    }
+
     /// How often something was heard that may be about the lock.
     pub(super) fn heard(&self) -> u64 {
         self.lock().heard
