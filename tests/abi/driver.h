@@ -54,4 +54,35 @@ struct quorum_driver {
 
 extern const struct quorum_driver quorum;
 
+/* The same for rbd, which has snapshots. */
+struct rbd_driver {
+    void (*parse_filename)(const char *filename, QDict *options, Error **errp);
+    int (*open)(BlockDriverState *bs, QDict *options, int flags, Error **errp);
+    int (*reopen_prepare)(BDRVReopenState *state, BlockReopenQueue *queue, Error **errp);
+    void (*reopen_commit)(BDRVReopenState *state);
+    void (*reopen_abort)(BDRVReopenState *state);
+    void (*close)(BlockDriverState *bs);
+    int (*co_create)(BlockdevCreateOptions *options, Error **errp);
+    int (*co_create_opts)(BlockDriver *drv, const char *filename, QemuOpts *opts, Error **errp);
+    int (*co_truncate)(BlockDriverState *bs, int64_t offset, bool exact, unsigned prealloc, unsigned flags, Error **errp);
+    int64_t (*getlength)(BlockDriverState *bs);
+    int (*get_info)(BlockDriverState *bs, BlockDriverInfo *info);
+    ImageInfoSpecific *(*get_specific_info)(BlockDriverState *bs, Error **errp);
+    int (*co_preadv)(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov, unsigned flags);
+    int (*co_pwritev)(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov, unsigned flags);
+    int (*co_pwrite_zeroes)(BlockDriverState *bs, int64_t offset, int64_t bytes, unsigned flags);
+    int (*co_pdiscard)(BlockDriverState *bs, int64_t offset, int64_t bytes);
+    int (*co_flush_to_disk)(BlockDriverState *bs);
+    int (*co_block_status)(BlockDriverState *bs, unsigned mode, int64_t offset, int64_t bytes, int64_t *pnum, int64_t *map,
+                           BlockDriverState **file);
+    int (*snapshot_create)(BlockDriverState *bs, QEMUSnapshotInfo *info);
+    int (*snapshot_goto)(BlockDriverState *bs, const char *id);
+    int (*snapshot_delete)(BlockDriverState *bs, const char *id, const char *name, Error **errp);
+    int (*snapshot_list)(BlockDriverState *bs, QEMUSnapshotInfo **table);
+    int (*inactivate)(BlockDriverState *bs);
+    void (*co_invalidate_cache)(BlockDriverState *bs, Error **errp);
+};
+
+extern const struct rbd_driver rbd;
+
 #endif

@@ -17,8 +17,9 @@
 #include "host/child.h"
 #include "host/stack-switch.h"
 #include "../backends/gfapi/fake.h"
+#include "../backends/rados/fake.h"
 
-#define MAX_TESTS 512
+#define MAX_TESTS 1024
 #define MAX_TEXT 1024
 #define SKIPPED 77
 /* A test that takes longer hangs. */
@@ -183,6 +184,13 @@ static void check_clean(void)
         test_fail("libgfapi", 0, "%s", violation);
     }
     CHECK_INT(fake_open_files(), 0);
+    violation = ceph_violation();
+    if (violation) {
+        test_fail("librados", 0, "%s", violation);
+    }
+    CHECK_INT(ceph_clients(), 0);
+    CHECK_INT(ceph_alive(), 0);
+    CHECK_INT(tables_alive(), 0);
     CHECK_INT(errors_alive(), 0);
     CHECK_INT(warnings_reported(), 0);
     CHECK_INT(disks_attached(), 0);

@@ -64,6 +64,8 @@ pub(super) struct Image {
     pub(super) listed: Mutex<Arc<Vec<Snapshot>>>,
     /// The header has changed since it was read.
     pub(super) stale: AtomicBool,
+    /// There is no watch that works, so nobody tells us of changes.
+    pub(super) deaf: AtomicBool,
     /// How many announcements of our own are under way.
     announcing: AtomicU32,
     pub(super) gate: Gate<Head>,
@@ -108,6 +110,7 @@ impl Image {
             size: AtomicI64::new(parts.size),
             listed: Mutex::new(Arc::new(parts.head.snapshots.clone())),
             stale: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
             announcing: AtomicU32::new(0),
             gate: Gate::new(parts.head),
             owns: AtomicBool::new(false),
@@ -138,15 +141,18 @@ impl Image {
         if !self.writable {
             return Err(Errno::EROFS.into());
         }
+        // Who hears nothing of the others has to look at the header every time.
+        let mut looked = false;
         loop {
             self.check_fenced()?;
             let head = self.gate.shared(rq).await?;
-            if self.may_write(&head) {
+            if (looked || !self.deaf.load(Ordering::Acquire)) && self.may_write(&head) {
                 return Ok(head);
             }
             drop(head);
             let mut head = self.gate.exclusive(rq).await?;
             self.make_ready(rq, &mut head).await?;
+            looked = true;
         }
     }
 
@@ -155,7 +161,7 @@ impl Image {
         if !self.writable || self.fenced.load(Ordering::Acquire) {
             return None;
         }
-        self.gate.try_shared().filter(|head| self.may_write(head))
+        self.gate.try_shared().filter(|head| !self.deaf.load(Ordering::Acquire) && self.may_write(head))
     }
 
     /// Whether the header is known as it is, and the lock ours if there is one.
@@ -166,6 +172,10 @@ impl Image {
     /// Sees to it that a write may go out, or the header be changed.
     async fn make_ready(self: &Arc<Self>, rq: &Request, head: &mut Head) -> Result<(), Error> {
         self.check_fenced()?;
+        if self.deaf.load(Ordering::Acquire) {
+            self.stale.store(true, Ordering::Release);
+            self.need_watch();
+        }
         self.catch_up_alone(rq, head).await?;
         if Self::needs_lock(head) && !self.owns.load(Ordering::Acquire) {
             self.acquire(rq, head).await.inspect_err(|error| self.complain(error))?;

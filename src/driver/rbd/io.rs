@@ -37,6 +37,7 @@ impl Rbd {
     /// A read as one operation, if it can be one. Kept apart from [`Rbd::read`], so that the future of nearly all requests is a
     /// small one.
     pub fn one_read<'a>(&self, iov: &'a GuestIov<'_>, range: ByteRange) -> Option<One<'a>> {
+        check_memory(iov, range).ok()?;
         let object = self.image.identity.layout.objects(range).next()?;
         let span = only_span(iov, range, &object)?;
         (!self.is_absent(object.object)).then_some(One { object, span, head: None })
@@ -55,6 +56,7 @@ impl Rbd {
 
     /// A write as one operation, if it can be one: see [`Rbd::one_read`].
     pub fn one_write<'a>(&'a self, iov: &'a GuestIov<'_>, range: ByteRange) -> Option<One<'a>> {
+        check_memory(iov, range).ok()?;
         if range.end() > self.image.size() {
             return None;
         }

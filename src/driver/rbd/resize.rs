@@ -48,6 +48,13 @@ impl Rbd {
 
     /// Sets the size, with no write in flight.
     pub(super) async fn resize(&self, rq: &Request, head: &mut Head, size: u64) -> Result<(), Error> {
+        let done = self.try_resize(rq, head, size).await;
+        // An answer that was lost may have been a yes; what the size is only the header knows.
+        done.inspect_err(|_| self.image.stale.store(true, Ordering::Release))
+    }
+
+    /// Sets the size, or fails half-way.
+    async fn try_resize(&self, rq: &Request, head: &mut Head, size: u64) -> Result<(), Error> {
         let new = check_size(size)?;
         let old = u64::try_from(head.state.size).unwrap_or(0);
         if size < old {

@@ -14,6 +14,7 @@ use super::format::calls;
 use super::format::features::Features;
 use super::format::header::Snapshot;
 use super::format::object_map::ObjectMap;
+use super::format::records::SnapshotKind;
 use super::format::replies::{self, Protection};
 use super::format::{format1, names};
 use super::image::Head;
@@ -88,6 +89,11 @@ impl Rbd {
             // From here to the end of `read_header` no write may go out: it would change the snapshot.
             let added = self.image.call_header(rq, &call).await;
             if let Err(errno) = added {
+                if !is_refusal(errno) {
+                    // It may be there, and then the next write has to know it.
+                    image.stale.store(true, Ordering::Release);
+                    return Err(errno.into());
+                }
                 // The number was never used; if it can't be given back it is only lost.
                 ignore(image.reader.remove_snapshot_id(rq, id).await);
                 if errno.code() != libc::ESTALE || tries >= MAX_TRIES {
@@ -97,8 +103,9 @@ impl Rbd {
                 tries = tries.saturating_add(1);
                 continue;
             }
-            self.map_snapshot(rq, head, id).await?;
-            return self.adopt(rq, head).await;
+            // Whatever becomes of the map, the snapshot is there.
+            let mapped = self.map_snapshot(rq, head, id).await;
+            return self.adopt(rq, head).await.and(mapped);
         }
     }
 
@@ -156,7 +163,10 @@ impl Rbd {
             return Err(failed("delete", name, Errno::EINVAL));
         }
         let mut head = self.image.alone(rq).await.map_err(|error| failed("delete", name, error.errno()))?;
-        let removed = self.remove_snapshot(rq, &mut head, name).await;
+        let removed = self.remove_snapshot(rq, &mut head, name).await.inspect_err(|_| {
+            // How far it came only the header knows.
+            self.image.stale.store(true, Ordering::Release);
+        });
         drop(head);
         removed.map_err(|error| failed("delete", name, error.errno()))?;
         self.image.announce(rq).await;
@@ -165,7 +175,9 @@ impl Rbd {
 
     /// Takes a snapshot out of the header and has the pool forget it.
     async fn remove_snapshot(&self, rq: &Request, head: &mut Head, name: &[u8]) -> Result<(), Error> {
-        let snapshot = users_snapshot(&head.snapshots, name).ok_or(Errno::ENOENT)?;
+        // One that is in the trash is there because an earlier attempt came to no end.
+        let found = users_snapshot(&head.snapshots, name).or_else(|| removed_snapshot(&head.snapshots, name));
+        let snapshot = found.ok_or(Errno::ENOENT)?;
         let id = snapshot.info.id;
         if snapshot.protection != Protection::Unprotected {
             return Err(Errno::EBUSY.into());
@@ -177,8 +189,10 @@ impl Rbd {
             }
             Kind::Format2(_) => {
                 match self.image.call_header(rq, &calls::snapshot_trash_add(id)).await {
-                    // Clusters from before Mimic have no trash for snapshots.
-                    Err(errno) if errno != Errno::ENOTSUP => return Err(errno.into()),
+                    // It is there already; or the cluster is from before Mimic, and has no trash for snapshots.
+                    Err(errno) if errno != Errno::ENOTSUP && errno != Errno::EEXIST => {
+                        return Err(errno.into())
+                    }
                     _ => {}
                 }
                 if self.has_clones(rq, id).await? {
@@ -187,7 +201,10 @@ impl Rbd {
                 }
                 self.unmap_snapshot(rq, head, id).await?;
                 self.image.reader.remove_snapshot_id(rq, id).await?;
-                self.image.call_header(rq, &calls::snapshot_remove(id)).await?;
+                match self.image.call_header(rq, &calls::snapshot_remove(id)).await {
+                    Err(errno) if errno != Errno::ENOENT => return Err(errno.into()),
+                    _ => {}
+                }
             }
         }
         self.adopt(rq, head).await
@@ -253,6 +270,30 @@ impl Rbd {
 /// The snapshot of that name that a user has made.
 fn users_snapshot<'a>(snapshots: &'a [Snapshot], name: &[u8]) -> Option<&'a Snapshot> {
     snapshots.iter().find(|snapshot| snapshot.is_users() && snapshot.info.name == name)
+}
+
+/// The snapshot that had that name, is in the trash, and has no clone for which it would have to stay.
+fn removed_snapshot<'a>(snapshots: &'a [Snapshot], name: &[u8]) -> Option<&'a Snapshot> {
+    snapshots.iter().find(|snapshot| match &snapshot.info.kind {
+        SnapshotKind::Trash { original_name, .. } => original_name == name && snapshot.info.child_count == 0,
+        _ => false,
+    })
+}
+
+/// Whether the header has refused a change, so that it was surely not made.
+fn is_refusal(errno: Errno) -> bool {
+    const REFUSALS: [i32; 9] = [
+        libc::EEXIST,
+        libc::ESTALE,
+        libc::EDQUOT,
+        libc::EINVAL,
+        libc::ENOENT,
+        libc::EPERM,
+        libc::EACCES,
+        libc::EROFS,
+        libc::EOPNOTSUPP,
+    ];
+    REFUSALS.contains(&errno.code())
 }
 
 /// Whether a snapshot can have that name.

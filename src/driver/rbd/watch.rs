@@ -36,6 +36,8 @@ struct Post {
     chores: Chores,
     /// A thread is at them.
     doing_chores: bool,
+    /// The first watch is being made.
+    beginning: bool,
     /// The watch is not to be relied on.
     broken: bool,
     /// A thread makes a new one.
@@ -99,19 +101,12 @@ impl Watcher for Ears {
 
     fn broken(&self, errno: Errno) {
         let Some(image) = self.0.upgrade() else { return };
+        image.deaf.store(true, Ordering::Release);
         image.stale.store(true, Ordering::Release);
         image.forget_map();
         image.noted(errno);
-        let mut post = image.lookout.lock();
-        post.broken = true;
-        if post.closed || post.mending {
-            return;
-        }
-        post.mending = true;
-        drop(post);
-        if !image.start("qbr-rbd-watch", mend) {
-            image.lookout.lock().mending = false;
-        }
+        image.lookout.lock().broken = true;
+        image.need_watch();
     }
 }
 
@@ -121,6 +116,21 @@ impl Image {
         self.stale.store(true, Ordering::Release);
         self.forget_map();
         self.chore(|chores| chores.refresh = true);
+    }
+
+    /// Has a thread make a new watch if the one that there is, or was, does not work. A thread that can't be had is tried again
+    /// by the next write.
+    pub(super) fn need_watch(self: &Arc<Self>) {
+        let mut post = self.lookout.lock();
+        // While the first watch is being made its maker looks after it.
+        if post.closed || post.mending || !post.broken || post.beginning {
+            return;
+        }
+        post.mending = true;
+        drop(post);
+        if !self.start("qbr-rbd-watch", mend) {
+            self.lookout.lock().mending = false;
+        }
     }
 
     /// Whether that is how the others know this image.
@@ -281,8 +291,14 @@ impl Lookout {
 
 /// Begins to watch. Blocks on the network.
 pub(super) fn begin(image: &Arc<Image>) -> Result<(), Errno> {
-    let watch = watch(image)?;
-    image.lookout.lock().watch = Some(watch);
+    image.lookout.lock().beginning = true;
+    let watch = watch(image);
+    let mut post = image.lookout.lock();
+    post.beginning = false;
+    post.watch = Some(watch?);
+    drop(post);
+    // It may have broken before it was there.
+    image.need_watch();
     Ok(())
 }
 
@@ -308,6 +324,9 @@ fn mend(image: &Arc<Image>) {
             Ok(watch) => {
                 let handle = watch.handle();
                 post.watch = Some(watch);
+                if !post.broken {
+                    image.deaf.store(false, Ordering::Release);
+                }
                 drop(post);
                 // Those who wait for a watch.
                 lookout.changed.notify_all();

@@ -152,6 +152,8 @@ unsigned errors_alive(void);
 unsigned errors_reported(void);
 unsigned warnings_reported(void);
 const char *last_error_reported(void);
+/* The only warning so far, which then doesn't count any more. */
+const char *warning_take(void);
 
 /* --- Guest memory (qiov.c) ------------------------------------------------------------------------------------------------ */
 

@@ -16,6 +16,7 @@ static unsigned alive;
 static unsigned errors;
 static unsigned warnings;
 static char last[1024];
+static char last_warning[1024];
 
 void qbr_host_error_set(Error **errp, const char *message, const char *hint)
 {
@@ -93,6 +94,13 @@ unsigned warnings_reported(void)
     return read_count(&warnings);
 }
 
+const char *warning_take(void)
+{
+    CHECK_INT(warnings_reported(), 1);
+    warnings = 0;
+    return last_warning;
+}
+
 const char *last_error_reported(void)
 {
     return last;
@@ -111,6 +119,7 @@ void qbr_host_warn_report(const char *message)
     CHECK(message && *message);
     pthread_mutex_lock(&lock);
     warnings++;
+    snprintf(last_warning, sizeof(last_warning), "%s", message);
     pthread_mutex_unlock(&lock);
 }
 

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copyright (c) 2026 The qemu-block-rs authors */
+/* The exclusive lock. The fake library knows who holds it, and takes every write by somebody else for a violation. */
+
+#include "rbd.h"
+
+#include <pthread.h>
+
+#define HANDLE 77
+#define COOKIE "auto 77"
+#define TAG "internal"
+#define HOLDER "client.9999"
+
+/* Answers of the other client: 0, and EROFS. */
+static const unsigned char yes[] = { 1, 1, 4, 0, 0, 0, 0, 0, 0, 0 };
+static const unsigned char no[] = { 1, 1, 4, 0, 0, 0, 0xe2, 0xff, 0xff, 0xff };
+
+enum message { ACQUIRED, RELEASED, REQUEST };
+
+/* The other client says something about the lock; how many have heard it. */
+static unsigned tell(enum message kind)
+{
+    unsigned char message[] = { 7, 1, 21, 0, 0, 0, kind, 0, 0, 0, CEPH_STRANGER & 0xff, CEPH_STRANGER >> 8, 0, 0, 0, 0, 0, 0,
+                                HANDLE, 0, 0, 0, 0, 0, 0, 0, 0 };
+
+    message[2] = kind == REQUEST ? 21 : 20;
+    return ceph_tell(ceph_header(IMAGE), message, kind == REQUEST ? sizeof(message) : sizeof(message) - 1);
+}
+
+static void locked_image(void)
+{
+    ceph_image(IMAGE, OBJECTS * OBJECT, ORDER, CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK);
+}
+
+static void locked_node(BlockDriverState *bs)
+{
+    locked_image();
+    rbd_open_ok(bs, IMAGE_OPTIONS, QBR_O_RDWR);
+}
+
+static int64_t write_one(BlockDriverState *bs)
+{
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    int64_t ret = rbd_write(bs, 0, qiov);
+
+    qiov_free(qiov);
+    return ret;
+}
+
+TEST(rbd_lock_is_taken_by_the_first_write_and_given_back_by_close)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    check_hole(&bs, 0, 512);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    CHECK_INT(ceph_log_count(" lock ["), 1);
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(ceph_log_count(" lock ["), 1);
+    rbd_close(&bs);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+}
+
+TEST(rbd_lock_is_taken_by_all_that_changes_the_image)
+{
+    BlockDriverState bs = { 0 };
+    unsigned i;
+
+    locked_node(&bs);
+    for (i = 0; i < 6; i++) {
+        switch (i) {
+        case 0:
+            CHECK_INT(rbd_zero(&bs, 0, 512, 0), 0);
+            break;
+        case 1:
+            CHECK_INT(rbd_discard(&bs, 0, OBJECT), 0);
+            break;
+        case 2:
+            CHECK_INT(rbd_truncate(&bs, 8 * OBJECT), 0);
+            break;
+        case 3:
+            CHECK_INT(rbd_snapshot(&bs, "one"), 0);
+            break;
+        case 4:
+            CHECK_INT(rbd.snapshot_goto(&bs, "one"), 0);
+            break;
+        case 5:
+            CHECK_INT(rbd.snapshot_delete(&bs, NULL, "one", NULL), 0);
+            break;
+        }
+        CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+        CHECK_INT(rbd.inactivate(&bs), 0);
+        CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    }
+    rbd_close(&bs);
+}
+
+TEST(rbd_first_writes_of_three_loops_take_the_lock_once)
+{
+    enum { COUNT = 30 };
+    BlockDriverState bs = { 0 };
+    struct loop *loops[3] = { loop_start(), loop_start(), loop_start() };
+    struct rbd_request *writes[COUNT];
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    unsigned i;
+
+    locked_node(&bs);
+    for (i = 0; i < COUNT; i++) {
+        writes[i] = rbd_start(loops[i % 3], (struct rbd_request) {
+            .op = R_WRITE, .bs = &bs, .offset = i * 512, .bytes = 512, .qiov = qiov });
+    }
+    for (i = 0; i < COUNT; i++) {
+        CHECK_INT(rbd_finish(writes[i]), 0);
+    }
+    CHECK_INT(ceph_log_count(" lock ["), 1);
+    for (i = 0; i < 3; i++) {
+        loop_stop(loops[i]);
+    }
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
+TEST(rbd_two_nodes_take_turns_with_the_lock)
+{
+    BlockDriverState one = { 0 }, two = { 0 };
+    QEMUIOVector *a = qiov_bytes(512, 1), *b = qiov_bytes(512, 2);
+    unsigned i;
+
+    locked_node(&one);
+    rbd_open_ok(&two, IMAGE_OPTIONS, QBR_O_RDWR);
+    for (i = 0; i < test_rounds(60); i++) {
+        CHECK_INT(rbd_write(&one, i * 512, a), 0);
+        CHECK_INT(rbd_write(&two, i * 512, b), 0);
+        check_image(&one, i * 512, 512, 2);
+    }
+    rbd.close(&one);
+    CHECK_INT(write_one(&two), 0);
+    rbd_close(&two);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    CHECK_INT(ceph_count(CEPH_BLOCKLIST), 0);
+    qiov_free(a);
+    qiov_free(b);
+}
+
+TEST(rbd_two_nodes_with_many_writes_at_once_take_turns_with_the_lock)
+{
+    enum { COUNT = 24 };
+    BlockDriverState bs[2] = { 0 };
+    struct loop *loops[2] = { loop_start(), loop_start() };
+    struct rbd_request *writes[2 * COUNT];
+    QEMUIOVector *qiov = qiov_bytes(2 * OBJECT, 0);
+    unsigned i;
+
+    locked_node(&bs[0]);
+    rbd_open_ok(&bs[1], IMAGE_OPTIONS, QBR_O_RDWR);
+    for (i = 0; i < 2 * COUNT; i++) {
+        writes[i] = rbd_start(loops[i % 2], (struct rbd_request) {
+            .op = R_WRITE, .bs = &bs[i % 2], .offset = i * 512, .bytes = qiov->size, .qiov = qiov });
+    }
+    for (i = 0; i < 2 * COUNT; i++) {
+        CHECK_INT(rbd_finish(writes[i]), 0);
+    }
+    for (i = 0; i < 2; i++) {
+        loop_stop(loops[i]);
+    }
+    rbd.close(&bs[0]);
+    rbd_close(&bs[1]);
+    qiov_free(qiov);
+}
+
+TEST(rbd_lock_is_not_given_away_with_writes_in_flight)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(2 * OBJECT, 0);
+    struct rbd_request *write;
+    uint64_t client;
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    client = ceph_lock_holder(IMAGE);
+    ceph_mode(CEPH_WRITE, CEPH_WHEN_RELEASED);
+    write = rbd_start_write(&bs, 0, qiov);
+    ceph_wait_for_held(2);
+    CHECK_INT(tell(REQUEST), 1);
+    CHECK(ceph_release(1));
+    CHECK_INT(rbd_run((struct rbd_request) { .op = R_FLUSH, .bs = &bs }), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), client);
+    CHECK(ceph_release(0));
+    CHECK_INT(rbd_finish(write), 0);
+    while (ceph_lock_holder(IMAGE)) {
+    }
+    ceph_mode(CEPH_WRITE, CEPH_ON_THREAD);
+    /* And it is taken again. */
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), client);
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
+TEST(rbd_lock_of_a_user_is_never_touched)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, "my cookie", "");
+    CHECK_INT(write_one(&bs), -EBUSY);
+    CHECK_INT(errors_reported(), 1);
+    CHECK_CONTAINS(last_error_reported(), HOLDER);
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+    CHECK_INT(ceph_count(CEPH_BLOCKLIST), 0);
+    /* Nor one with the right cookie and another tag, or the other way round. */
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, "other");
+    CHECK_INT(write_one(&bs), -EBUSY);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, "auto x", TAG);
+    CHECK_INT(write_one(&bs), -EBUSY);
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+    CHECK_INT(ceph_count(CEPH_BLOCKLIST), 0);
+    ceph_lock_as(IMAGE, 0, "", "");
+    CHECK_INT(write_one(&bs), 0);
+    rbd_close(&bs);
+}
+
+TEST(rbd_dead_owner_is_shut_out_before_its_lock_is_broken)
+{
+    BlockDriverState bs = { 0 };
+    const char *blocklist, *broken, *write;
+
+    locked_node(&bs);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    ceph_log_clear();
+    CHECK_INT(write_one(&bs), 0);
+    blocklist = strstr(ceph_log(), "blocklist 127.0.0.1:0/9999\n");
+    broken = strstr(ceph_log(), "break_lock");
+    write = strstr(ceph_log(), "write rbd_data");
+    CHECK(blocklist && broken && write && blocklist < broken && broken < write);
+    rbd_close(&bs);
+}
+
+TEST(rbd_dead_owner_that_cannot_be_shut_out_keeps_its_lock)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    ceph_fail(CEPH_BLOCKLIST, EACCES);
+    CHECK_INT(write_one(&bs), -EACCES);
+    CHECK_CONTAINS(last_error_reported(), "profile rbd");
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+    CHECK_INT(ceph_log_count("break_lock"), 0);
+    ceph_fail(CEPH_BLOCKLIST, 0);
+    CHECK_INT(write_one(&bs), 0);
+    rbd_close(&bs);
+}
+
+TEST(rbd_owner_that_refuses_makes_writes_fail)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    ceph_stranger(ceph_header(IMAGE), HANDLE, no, sizeof(no));
+    CHECK_INT(write_one(&bs), -EROFS);
+    CHECK_CONTAINS(last_error_reported(), HOLDER);
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+    CHECK_INT(ceph_count(CEPH_BLOCKLIST), 0);
+    ceph_stranger(NULL, 0, NULL, 0);
+    rbd_close(&bs);
+}
+
+/* An owner that lives is waited for, whether it answers or not. */
+static void check_waits(const void *answer, size_t length)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    struct rbd_request *write;
+
+    locked_node(&bs);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    ceph_stranger(ceph_header(IMAGE), HANDLE, answer, length);
+    write = rbd_start_write(&bs, 0, qiov);
+    ceph_wait_for(CEPH_NOTIFY, 1);
+    /* Others don't wait with it. */
+    check_hole(&bs, 0, 512);
+    CHECK_INT(ceph_count(CEPH_WRITE), 0);
+    ceph_stranger(NULL, 0, NULL, 0);
+    ceph_lock_as(IMAGE, 0, "", "");
+    CHECK_INT(tell(RELEASED), 1);
+    CHECK_INT(rbd_finish(write), 0);
+    CHECK_INT(ceph_count(CEPH_BLOCKLIST), 0);
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
+TEST(rbd_owner_that_promises_to_give_the_lock_back_is_waited_for)
+{
+    check_waits(yes, sizeof(yes));
+}
+
+TEST(rbd_owner_that_answers_with_nothing_is_waited_for)
+{
+    check_waits("", 0);
+}
+
+TEST(rbd_owner_that_does_not_answer_but_watches_is_waited_for)
+{
+    check_waits(NULL, 0);
+}
+
+TEST(rbd_request_for_the_lock_is_answered_by_its_holder_only)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(tell(REQUEST), 1);
+    CHECK_INT(ceph_count(CEPH_NOTIFY), 0);
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(tell(REQUEST), 1);
+    while (ceph_lock_holder(IMAGE)) {
+    }
+    rbd_close(&bs);
+}
+
+TEST(rbd_new_watch_renews_the_lock)
+{
+    BlockDriverState bs = { 0 };
+    unsigned i;
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    for (i = 1; i <= 5; i++) {
+        CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+        ceph_wait_for_watches(ceph_header(IMAGE), 1);
+        while (ceph_log_count("set_cookie") < i) {
+        }
+        CHECK_INT(write_one(&bs), 0);
+    }
+    CHECK_INT(ceph_log_count(" lock ["), 1);
+    rbd_close(&bs);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+}
+
+TEST(rbd_lock_that_was_lost_with_the_watch_is_taken_again_before_the_next_write)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_close_gate(CEPH_WATCH);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    /* Another client has taken it for dead, but could not shut it out. */
+    ceph_lock_as(IMAGE, 0, "", "");
+    ceph_open_gate(CEPH_WATCH);
+    ceph_wait_for_watches(ceph_header(IMAGE), 1);
+    while (!ceph_log_count("set_cookie")) {
+    }
+    while (!warnings_reported()) {
+    }
+    CHECK_CONTAINS(warning_take(), "'a'");
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(ceph_log_count(" lock ["), 2);
+    rbd_close(&bs);
+}
+
+TEST(rbd_client_that_was_shut_out_never_writes_again)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_block(ceph_last_client());
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    CHECK_INT(write_one(&bs), -ESHUTDOWN);
+    CHECK_INT(write_one(&bs), -ESHUTDOWN);
+    CHECK_INT(rbd_truncate(&bs, 0), -ESHUTDOWN);
+    CHECK_INT(rbd_snapshot(&bs, "one"), -ESHUTDOWN);
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+    CHECK_INT(ceph_count(CEPH_BLOCKLIST), 0);
+    rbd_close(&bs);
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+}
+
+TEST(rbd_lock_is_given_back_when_the_header_cannot_be_read)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    /* The lock's own question comes first. */
+    ceph_fail_object(ceph_header(IMAGE), CEPH_READ_OP, 1, 1, EIO);
+    CHECK_INT(write_one(&bs), -EIO);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    CHECK_INT(ceph_count(CEPH_WRITE), 0);
+    CHECK_INT(write_one(&bs), 0);
+    rbd_close(&bs);
+}
+
+/* What another owner has done meanwhile is known when the lock is ours. */
+TEST(rbd_write_that_takes_the_lock_knows_the_newest_snapshot)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    CHECK_INT(ceph_snapshot(IMAGE, "one"), 1);
+    ceph_resize(IMAGE, 8 * OBJECT);
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_CONTAINS(ceph_log(), "0+512 [1:1]");
+    CHECK_INT(rbd.getlength(&bs), 8 * OBJECT);
+    rbd_close(&bs);
+}
+
+TEST(rbd_feature_that_comes_and_goes_leaves_no_write_without_the_lock)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_set_features(IMAGE, CEPH_LAYERING);
+    CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_set_features(IMAGE, CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK);
+    CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    rbd_close(&bs);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+}
+
+TEST(rbd_damaged_answers_about_the_lock_are_errors)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    ceph_reply("get_info", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 10);
+    CHECK(write_one(&bs) < 0);
+    ceph_reply("get_info", "", 0);
+    CHECK(write_one(&bs) < 0);
+    ceph_reply("get_info", NULL, 0);
+    CHECK_INT(ceph_count(CEPH_WRITE), 0);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    ceph_stranger(ceph_header(IMAGE), HANDLE, "\xff\xff\xff\xff\xff\xff\xff", 7);
+    CHECK(write_one(&bs) < 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+    CHECK_INT(ceph_count(CEPH_BLOCKLIST), 0);
+    ceph_stranger(NULL, 0, NULL, 0);
+    rbd_close(&bs);
+}
+
+TEST(rbd_steady_writes_with_the_lock_allocate_nothing)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(4096, 0);
+    unsigned i, allocations = 0;
+
+    locked_node(&bs);
+    for (i = 0; i < 10 + test_rounds(500); i++) {
+        if (i == 10) {
+            /* The others are told of the lock by a thread. */
+            while (!ceph_log_count("notify")) {
+            }
+            ceph_wait_for(CEPH_NOTIFY, 1);
+            CHECK_INT(rbd_write(&bs, 0, qiov), 0);
+            allocations = memory_allocations();
+        }
+        CHECK_INT(rbd_write(&bs, 0, qiov), 0);
+    }
+    CHECK(memory_allocations() <= allocations + 2);
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
