@@ -60,6 +60,8 @@ pub(super) struct Image {
     pub(super) writable: bool,
     /// The size in bytes.
     pub(super) size: AtomicI64,
+    /// The largest size that QEMU may believe in.
+    pub(super) told: AtomicI64,
     /// The snapshots, for those who may not wait.
     pub(super) listed: Mutex<Arc<Vec<Snapshot>>>,
     /// The header has changed since it was read.
@@ -75,6 +77,8 @@ pub(super) struct Image {
     pub(super) lease: Gate<Lease>,
     /// Which objects there are, as seen without the lock; nobody had it then, and nobody has taken it since.
     pub(super) seen: Mutex<Option<Arc<ObjectMap>>>,
+    /// What the user was told last of why nothing can be written.
+    pub(super) complaint: Mutex<Option<String>>,
     /// This client was shut out.
     pub(super) fenced: AtomicBool,
     pub(super) lookout: Arc<Lookout>,
@@ -108,6 +112,7 @@ impl Image {
             snapshot: parts.snapshot,
             writable: parts.writable,
             size: AtomicI64::new(parts.size),
+            told: AtomicI64::new(parts.size),
             listed: Mutex::new(Arc::new(parts.head.snapshots.clone())),
             stale: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
@@ -116,6 +121,7 @@ impl Image {
             owns: AtomicBool::new(false),
             lease: Gate::new(Lease::default()),
             seen: Mutex::new(None),
+            complaint: Mutex::new(None),
             fenced: AtomicBool::new(false),
             lookout: Arc::default(),
         }
@@ -186,10 +192,16 @@ impl Image {
         Ok(())
     }
 
-    /// Tells the user why nothing can be written; a request only has a number for that.
+    /// Tells the user why nothing can be written, once; a request only has a number for that.
     fn complain(&self, error: &Error) {
-        if !matches!(error, Error::Errno(_) | Error::Fenced(_)) {
-            qemu::report_error(&error.to_string());
+        if matches!(error, Error::Errno(_) | Error::Fenced(_)) {
+            return;
+        }
+        let text = error.to_string();
+        let mut last = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref() != Some(&text) {
+            qemu::report_error(&text);
+            *last = Some(text);
         }
     }
 

@@ -340,8 +340,12 @@ impl Rbd {
 
     /// Makes the image larger if it ends before `end`.
     pub(super) async fn grow_to(&self, rq: &Request, end: i64) -> Result<(), Error> {
-        if end <= self.image.size.load(Ordering::Acquire) {
+        if end <= self.image.size() {
             return Ok(());
+        }
+        // Within what QEMU takes for the image: another client has made it smaller, and that is not to be undone.
+        if end <= self.image.told.load(Ordering::Acquire) {
+            return Err(Errno::EINVAL.into());
         }
         self.grow(rq, end).await
     }

@@ -9,7 +9,7 @@
 
 use std::ffi::CString;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::{ignore, Error};
@@ -23,6 +23,8 @@ use crate::host::{block_on, qemu, spawn_blocking, Request};
 
 /// How long others have to answer a request for the lock, in milliseconds.
 const REQUEST_TIMEOUT: u64 = 5000;
+/// How long others have to acknowledge what they are told about the lock, in milliseconds.
+const TELL_TIMEOUT: u64 = 1000;
 /// How long to wait for an owner that has promised to give the lock back, before it is asked again.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait before an owner that hasn't answered is asked again.
@@ -87,6 +89,7 @@ impl Image {
             return ready;
         }
         self.owns.store(true, Ordering::Release);
+        *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // The others are told by a thread: nobody has to wait for them.
         self.chore(|chores| chores.announce_lock = true);
         Ok(())
@@ -190,16 +193,16 @@ impl Image {
         Next::Ours
     }
 
-    /// Gives the lock back, if it is ours, when the writes in flight have ended; and tells those who wait for it.
-    pub(super) async fn release(&self, rq: &Request) -> Result<(), Errno> {
+    /// Gives the lock back, if it is ours, when the writes in flight have ended; and tells those who wait for it. Writes that come
+    /// later are kept away until `courtesy` is over or another client has the lock: who asked for it is to get it, and not this
+    /// one again.
+    pub(super) async fn release(&self, rq: &Request, courtesy: Duration) -> Result<(), Errno> {
         let mut head = self.gate.exclusive(rq).await?;
-        let had_it = self.owns.swap(false, Ordering::AcqRel) || head.map.is_some();
-        if had_it {
+        if self.owns.swap(false, Ordering::AcqRel) || head.map.is_some() {
+            let heard = self.lookout.heard();
             self.give_back(rq, &mut head).await;
-        }
-        drop(head);
-        if had_it {
             self.tell(rq, Message::ReleasedLock).await;
+            self.lookout.wait_to_hear(heard, courtesy);
         }
         Ok(())
     }
@@ -207,7 +210,7 @@ impl Image {
     /// Gives the lock back, with nothing in flight. Blocks on the network.
     pub(super) fn hand_over(&self) {
         // A panic has been printed; what else goes wrong the next owner finds out.
-        drop(block_on(async |rq| self.release(rq).await));
+        drop(block_on(async |rq| self.release(rq, Duration::ZERO).await));
     }
 
     /// Unlocks what is locked. What fails here is found out by the next one who wants the lock.
@@ -284,7 +287,7 @@ impl Image {
     pub(super) async fn tell(&self, rq: &Request, message: impl FnOnce(ClientId) -> Message) {
         if let Some(handle) = self.lookout.handle() {
             let message = message(self.client(handle)).encode();
-            drop(self.meta.notify(rq, &self.header, &message, REQUEST_TIMEOUT).await);
+            drop(self.meta.notify(rq, &self.header, &message, TELL_TIMEOUT).await);
         }
     }
 

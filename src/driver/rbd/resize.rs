@@ -80,6 +80,7 @@ impl Rbd {
             acknowledged(image.meta.change(rq, &image.header, op).await?)?;
             head.state.size = new;
             image.size.store(new, Ordering::Release);
+            image.told.store(new, Ordering::Release);
         }
         if let Some(map) = head.map.as_ref().filter(|_| size < old) {
             map.resize(&self.image, rq, count).await?;

@@ -4,6 +4,7 @@
 //! What an open rbd node keeps.
 
 use std::ffi::CString;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +55,9 @@ impl Rbd {
     /// The length in bytes.
     #[must_use]
     pub fn length(&self) -> i64 {
-        self.image.size()
+        let size = self.image.size();
+        self.image.told.store(size, Ordering::Release);
+        size
     }
 
     /// The size of an object in bytes.

@@ -20,6 +20,9 @@ use crate::host::{block_on, spawn_thread};
 /// How long to wait before a watch is tried again that could not be made.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long the client that has asked for the lock has to take it.
+const COURTESY: Duration = Duration::from_millis(200);
+
 /// The watch of an image, what is heard through it, and who mends it.
 #[derive(Debug, Default)]
 pub(super) struct Lookout {
@@ -186,7 +189,7 @@ impl Image {
                     self.tell(rq, Message::AcquiredLock).await;
                 }
                 if todo.release {
-                    self.release(rq).await?;
+                    self.release(rq, COURTESY).await?;
                 }
                 if todo.refresh {
                     self.catch_up(rq).await?;
