@@ -14,7 +14,7 @@ use crate::abi::{
     QBR_REQ_ZERO_WRITE, QBR_WANT_ZERO,
 };
 use crate::driver::rbd::create_options::CreateOptions;
-use crate::driver::rbd::options::{OptionsError, PAIRS};
+use crate::driver::rbd::options::{OptionsError, PAIRS, SECRET_PAIRS};
 use crate::driver::rbd::{self, Access, Error as RbdError, Rbd};
 use crate::errno::Errno;
 use crate::host::image::{
@@ -32,7 +32,7 @@ use crate::sys::host::{
 };
 
 /// The options of a node; what isn't named here stays for the block layer to refuse.
-const RUNTIME_OPTIONS: [&CStr; 12] = [
+const RUNTIME_OPTIONS: [&CStr; 13] = [
     c"pool",
     c"namespace",
     c"image",
@@ -45,6 +45,7 @@ const RUNTIME_OPTIONS: [&CStr; 12] = [
     c"password-secret",
     c"encrypt.",
     c"=keyvalue-pairs",
+    c"=secret-keyvalue-pairs",
 ];
 
 /// Options of `qemu-img create` that are members of a structure in other places.
@@ -120,7 +121,7 @@ pub unsafe extern "C" fn qbr_rbd_open(
         let bs = unsafe { Bs::from_raw(arg::not_null(bs)?) };
         // SAFETY: the dictionary is the block layer's to give, in the main loop.
         let mut map = unsafe { take_from_qdict(dict, &RUNTIME_OPTIONS) };
-        if !map.contains(PAIRS) {
+        if !map.contains(PAIRS) && !map.contains(SECRET_PAIRS) {
             // A file name that nobody has parsed yet. Beside the settings of a parsed one it is left over, and refused.
             // SAFETY: as above.
             let name = unsafe { take_from_qdict(dict, &[c"filename"]) };

@@ -98,15 +98,12 @@ impl PoolHandle {
         Ok(handle)
     }
 
-    /// The same pool and namespace; what deletes may go on when the pool is full.
-    ///
-    /// # Errors
-    /// `ENOENT` if the pool has gone.
-    pub fn when_full(&self) -> Result<Self, Errno> {
-        let handle = self.in_namespace(&self.namespace)?;
-        // SAFETY: the handle is valid (type invariant).
-        unsafe { rados_set_pool_full_try(handle.raw.as_ptr()) }
-        Ok(handle)
+    /// For what must not wait until a full pool has space: it is tried, and what takes no space succeeds.
+    #[must_use]
+    pub fn also_when_full(self) -> Self {
+        // SAFETY: the handle is valid (type invariant), and as it was moved here nothing else is submitted with it now.
+        unsafe { rados_set_pool_full_try(self.raw.as_ptr()) }
+        self
     }
 
     /// The number of the pool.

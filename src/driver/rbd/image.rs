@@ -34,6 +34,8 @@ const ANNOUNCE_TIMEOUT: u64 = 5000;
 pub(super) struct Head {
     /// Where writes go, so that the snapshots keep what they have.
     pub(super) writer: PoolHandle,
+    /// The same for removals, which need not wait when the pool is full.
+    pub(super) remover: PoolHandle,
     /// What the header says.
     pub(super) state: State,
     /// The oldest first; all kinds.
@@ -236,6 +238,7 @@ impl Image {
         }
         if state.snap_context != head.state.snap_context {
             head.writer = writer(&self.reader, self.snapshot, &state)?;
+            head.remover = writer(&self.reader, self.snapshot, &state)?.also_when_full();
         }
         if self.snapshot.is_none() {
             self.size.store(state.size, Ordering::Release);

@@ -343,7 +343,7 @@ impl Rbd {
         if end <= self.image.size() {
             return Ok(());
         }
-        // Within what QEMU takes for the image: another client has made it smaller, and that is not to be undone.
+        // DIVERGES: a smaller image stays so. This is within what QEMU takes for the image, so another client has cut it.
         if end <= self.image.told.load(Ordering::Acquire) {
             return Err(Errno::EINVAL.into());
         }

@@ -73,6 +73,7 @@ pub fn open(
     let connection = Connection::new(&options, key.as_ref())?;
     let pool = pool(connection.cluster(), &options)?;
     let opened = match open_image(&pool, &options, access) {
+        // DIVERGES: an image that may only be read is opened read-only, where its user allows that.
         Err(error) if access.writable && is_read_only(error.errno()) => {
             // The first error is the one to report if the user wants no read-only node.
             let Ok(()) = allow_read_only("the image can only be read") else { return Err(error) };
@@ -179,6 +180,7 @@ async fn find(rq: &Request, pool: &PoolHandle, options: &Options, access: Access
     }
     let parent = Image::check_parent(&finder, &kind, &header, &state, version).await;
     parent.map_err(failed("looking for its parent"))?;
+    let remover = writer(&data, snapshot, &state)?.also_when_full();
     let writer = writer(&data, snapshot, &state)?;
     Ok(Image::new(Parts {
         name: name.clone(),
@@ -190,7 +192,7 @@ async fn find(rq: &Request, pool: &PoolHandle, options: &Options, access: Access
         snapshot,
         writable: access.writable,
         size,
-        head: Head { writer, state, snapshots, operations, map: None },
+        head: Head { writer, remover, state, snapshots, operations, map: None },
     }))
 }
 
@@ -211,7 +213,8 @@ pub(super) async fn enter_namespace(
             Err(error) => return Err(failed(error.errno())),
         }
     }
-    Ok(pool.in_namespace(name)?)
+    // The header of an image in a full pool must be there to make room.
+    Ok(pool.in_namespace(name)?.also_when_full())
 }
 
 /// Looks at the first bytes of the image.

@@ -17,6 +17,11 @@ pub const LEGACY_WARNING: &str = "RBD options encoded in the filename as keyvalu
 /// The option in which the settings of a file name travel from the parser to the node: a JSON list of keys and values.
 pub const PAIRS: &str = "=keyvalue-pairs";
 
+/// The same for settings that are secrets: not part of the names that QEMU generates and prints.
+pub const SECRET_PAIRS: &str = "=secret-keyvalue-pairs";
+/// The setting that is one.
+const SECRET: &[u8] = b"key";
+
 /// What a node wants, as plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -134,7 +139,11 @@ impl Options {
     /// The first thing that is wrong.
     pub fn parse(source: &mut OptionMap) -> Result<Self, OptionsError> {
         // Beside settings of a parsed file name, "filename" is a stray option: it stays, and the block layer refuses it.
-        let legacy = if source.contains(PAIRS) { None } else { source.take("filename") };
+        let legacy = if source.contains(PAIRS) || source.contains(SECRET_PAIRS) {
+            None
+        } else {
+            source.take("filename")
+        };
         if let Some(text) = &legacy {
             // DIVERGES: a file name that can't be parsed is an error; the C driver goes on without options and crashes.
             let found = FileName::parse(text)
@@ -172,7 +181,7 @@ impl Options {
             snapshot,
             conf: optional(source, &key("conf"))?,
             user: optional(source, &key("user"))?,
-            pairs: parse_pairs(source, &key(PAIRS))?,
+            pairs: [parse_pairs(source, &key(PAIRS))?, parse_pairs(source, &key(SECRET_PAIRS))?].concat(),
             mon_host: parse_servers(source, &key("server."))?,
             auth: parse_auth(source, &key("auth-client-required."))?,
             key_secret: parse_key_secret(source, prefix)?,
@@ -208,10 +217,14 @@ impl FileName {
         for (key, value) in parts.into_iter().chain(given) {
             map.insert(key.to_owned(), value);
         }
-        if !self.pairs.is_empty() {
+        // DIVERGES: settings stay in generated names, but for a secret one; the C driver drops all of them there.
+        let (secret, open): (Vec<_>, Vec<_>) = self.pairs.iter().partition(|(key, _)| key == SECRET);
+        for (option, pairs) in [(PAIRS, open), (SECRET_PAIRS, secret)] {
             let list: Vec<String> =
-                self.pairs.iter().flat_map(|(key, value)| [lossy(key), lossy(value)]).collect();
-            map.insert(PAIRS.to_owned(), serde_json::json!(list).to_string().into_bytes());
+                pairs.iter().flat_map(|(key, value)| [lossy(key), lossy(value)]).collect();
+            if !list.is_empty() {
+                map.insert(option.to_owned(), serde_json::json!(list).to_string().into_bytes());
+            }
         }
         map
     }

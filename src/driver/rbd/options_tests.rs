@@ -164,8 +164,8 @@ fn settings_come_in_the_order_in_which_later_ones_win() {
     let options = Options::parse(&mut source).unwrap();
     let expected = strings(&[
         ("mon_host", "a"),
-        ("key", "b"),
         ("mon_host", "c"),
+        ("key", "b"),
         ("mon_host", "h:1"),
         ("auth_client_required", "cephx"),
         ("key", "c2VjcmV0"),
@@ -272,5 +272,14 @@ proptest! {
         prop_assert_eq!(options.pool.to_bytes(), pool.as_bytes());
         let found: Vec<_> = options.pairs.into_iter().map(|(key, value)| (key.into_bytes(), value.into_bytes())).collect();
         prop_assert_eq!(found, pairs);
+    }
+}
+
+#[test]
+fn secret_setting_of_a_file_name_is_kept_apart() {
+    let map = FileName::parse(b"rbd:p/i:mon_host=a:key=SECRET").unwrap().into_options();
+    let shown = map.into_iter().filter(|(key, _)| key != SECRET_PAIRS);
+    for (key, value) in shown {
+        assert!(!value.windows(6).any(|part| part == b"SECRET"), "{key}");
     }
 }
