@@ -19,6 +19,9 @@ cleanup() {
     for name in "$QBR_BUILD"/servers/gluster/check-*/; do
         [[ ! -d $name ]] || QBR_GLUSTER=$(basename "$name") "$QBR_TOP/scripts/gluster.sh" destroy > /dev/null 2>&1 || true
     done
+    for name in "$QBR_BUILD"/servers/ceph/check-*/; do
+        [[ ! -d $name ]] || QBR_CEPH=$(basename "$name") "$QBR_TOP/scripts/ceph.sh" destroy > /dev/null 2>&1 || true
+    done
 }
 at_exit cleanup
 

@@ -15,7 +15,7 @@ LOGS=$QBR_LOG/check
 LANES=(debian12 debian13 sources qemu rust)
 CELLS=(debian12 debian13 qemu-10.0)
 # What the setup scripts and tests need on this machine, installed in one go as two apt-get would be in each other's way.
-PACKAGES=(gcc g++ libc6-dev make binutils pkg-config libclang-dev libglusterfs-dev librados-dev ninja-build meson python3 python3-venv
+PACKAGES=(gcc g++ libc6-dev make binutils pkg-config libclang-dev libglusterfs-dev librados-dev librbd-dev python3-rados ninja-build meson python3 python3-venv
     libglib2.0-dev zlib1g-dev libaio-dev liburing-dev libzstd-dev libpixman-1-dev libgnutls28-dev libfdt-dev libslirp-dev flex bison
     debootstrap debian-archive-keyring e2fsprogs iproute2 strace valgrind shellcheck)
 
@@ -172,6 +172,8 @@ lane() {
             tests qemu-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver gluster --core --jobs 2
             tests quorum-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver quorum --jobs 2
             tests iotests-10.0 build-qemu-10.0 "$QBR_TOP/scripts/iotests.sh" 10.0
+            tests iotests-rbd-10.0 "build-qemu-10.0 tree-$HOST_SUITE" "$QBR_TOP/scripts/iotests.sh" 10.0 rbd
+            tests oracle "build-qemu-10.0 tree-$HOST_SUITE" "$QBR_TOP/scripts/oracle.sh" --short
         fi
         tests adapters-7.2 source-7.2 adapters 7.2
         tests adapters-10.0 source-10.0 adapters 10.0
@@ -182,13 +184,15 @@ lane() {
         setup tree-bookworm packages "$QBR_TOP/scripts/root.sh" create bookworm
         wanted debian12 || return 0
         setup module-debian12 "tree-bookworm source-7.2" prepare debian12
-        tests debian12 module-debian12 cell debian12
+        tests debian12 module-debian12 cell debian12 --driver gluster
+        tests rbd-debian12 module-debian12 cell debian12 --driver rbd --core --jobs 2
         ;;
     debian13)
         setup tree-trixie packages "$QBR_TOP/scripts/root.sh" create trixie
         wanted debian13 || return 0
         setup module-debian13 "tree-trixie source-10.0" prepare debian13
-        tests debian13 module-debian13 cell debian13
+        tests debian13 module-debian13 cell debian13 --driver gluster
+        tests rbd-debian13 module-debian13 cell debian13 --driver rbd --jobs 3
         ;;
     esac
 }
@@ -211,6 +215,9 @@ cleanup() {
     wait_gone 60 "${pids[@]}" || for pid in "${pids[@]}"; do kill -KILL -- "-$pid" 2> /dev/null || true; done
     for name in "$QBR_BUILD"/servers/gluster/check-*/; do
         [[ ! -d $name ]] || QBR_GLUSTER=$(basename "$name") "$QBR_TOP/scripts/gluster.sh" destroy > /dev/null 2>&1 || true
+    done
+    for name in "$QBR_BUILD"/servers/ceph/check-*/; do
+        [[ ! -d $name ]] || QBR_CEPH=$(basename "$name") "$QBR_TOP/scripts/ceph.sh" destroy > /dev/null 2>&1 || true
     done
 }
 everything() {

@@ -2,31 +2,49 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # QEMU's own iotests that use our drivers, unmodified, on a build that has them: each once with our driver and once with the C driver.
 #
-# Usage: iotests.sh VERSION [FORMAT/TEST...]     (after QEMU=VERSION SYSTEM=1 scripts/qemu.sh; default: all that name quorum)
-# One line per test: ok when the verdict is the same as with the C driver and a pass; skip when neither can run it.
+# Usage: iotests.sh VERSION [quorum] [rbd] [FORMAT/TEST...]     (after QEMU=VERSION SYSTEM=1 scripts/qemu.sh)
+# "quorum", the default, stands for all that name quorum; "rbd" for those that can be run on rbd, which rbd-raw/001 names one of, on a
+# private Ceph that is started for it.
+# One line per test: ok when the verdict is the same as with the C driver and a pass; skip when neither can run it. On rbd each side has
+# a pool of its own, and the name of an image in the output is what it is on files.
 # Full output: build/log/iotests-VERSION-{ours,c}.log
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # Every test of the tree that names quorum, in each format that it supports.
-TESTS=(raw/081 raw/148 qcow2/312 qcow2/139 qcow2/245 qcow2/262 qcow2/110 qcow2/030 qcow2/041
+QUORUM=(raw/081 raw/148 qcow2/312 qcow2/139 qcow2/245 qcow2/262 qcow2/110 qcow2/030 qcow2/041
     qed/030 qed/041 qed/110 qcow/110 vmdk/059 vmdk/110)
+# The generic tests that pass on rbd, and the one for it. Not here, as they fail with any driver of rbd: 005 and 197, which take it for a
+# file; 104 knows the name of the image by heart; 143, 145 and 181 want an emulator that was built otherwise.
+RBD=(rbd-raw/001 rbd-raw/002 rbd-raw/003 rbd-raw/004 rbd-raw/008 rbd-raw/009 rbd-raw/010 rbd-raw/011 rbd-raw/021 rbd-raw/025 rbd-raw/032
+    rbd-raw/033 rbd-raw/077 rbd-raw/215 rbd-raw/231)
 # They name the driver, and do nothing with it that depends on it.
 IGNORED=(183)
 
 need_root "$@"
-(($# >= 1)) || die "usage: iotests.sh VERSION [FORMAT/TEST...]"
+(($# >= 1)) || die "usage: iotests.sh VERSION [quorum] [rbd] [FORMAT/TEST...]"
 version=$1
 shift
-selected=$#
-(($# == 0)) || TESTS=("$@")
+TESTS=() all_quorum='' on_rbd=''
+(($#)) || set -- quorum
+for word; do
+    case $word in
+    quorum) TESTS+=("${QUORUM[@]}") all_quorum=1 ;;
+    rbd) TESTS+=("${RBD[@]}") ;;
+    */*) TESTS+=("$word") ;;
+    *) die "usage: iotests.sh VERSION [quorum] [rbd] [FORMAT/TEST...]" ;;
+    esac
+done
+[[ " ${TESTS[*]}" != *" rbd-"* ]] || on_rbd=1
 folder=$QBR_BUILD/qemu-$version
 source=$QBR_BUILD/integrated/qemu-$version
 [[ -x $folder/qemu-system-x86_64 ]] || die "$folder has no emulator; QEMU=$version SYSTEM=1 scripts/qemu.sh makes it"
 need_packages python3
 c_drivers=$("$QBR_TOP/scripts/c-modules.sh" "$version")
-[[ ${QBR_QUORUM_OURS:-} == c || -f $c_drivers/block-quorum.so && -f $folder/block-quorum.so ]] || die "quorum is not a module in $folder"
+for driver in quorum ${on_rbd:+rbd}; do
+    [[ ${QBR_QUORUM_OURS:-} == c || -f $c_drivers/block-$driver.so && -f $folder/block-$driver.so ]] || die "$driver is not a module in $folder"
+done
 take_lock "iotests-$version"
 
 # Names of sockets must be short.
@@ -38,7 +56,9 @@ cleanup() {
     for pid in "${pids[@]}"; do kill -TERM -- "-$pid" 2> /dev/null || true; done
     ((${#pids[@]} == 0)) || wait_gone 10 "${pids[@]}" || for pid in "${pids[@]}"; do kill -KILL -- "-$pid" 2> /dev/null || true; done
     rm -rf "$sockets"
+    [[ -z $on_rbd ]] || ceph destroy > /dev/null 2>&1 || true
 }
+ceph() { QBR_CEPH=check-iotests-${version//./_} "$QBR_TOP/scripts/ceph.sh" "$@"; }
 at_exit cleanup
 rm -rf "$work"
 mkdir -p "$work/firmware"
@@ -49,12 +69,34 @@ head -c 9216 /dev/zero > "$work/firmware/kvmvapic.bin"
 mkdir "$work/bin"
 printf '#!/bin/sh\nexec "%s" -L "%s" "$@"\n' "$folder/qemu-system-x86_64" "$work/firmware" > "$work/bin/qemu-system-x86_64"
 chmod +x "$work/bin/qemu-system-x86_64"
+# The tests that use rbd's tool find it here.
+printf '#!/bin/sh\nexec env QBR_CEPH="%s" "%s" rbd "$@"\n' "check-iotests-${version//./_}" "$QBR_TOP/scripts/ceph.sh" > "$work/bin/rbd"
+chmod +x "$work/bin/rbd"
 python=/usr/bin/python3
 [[ ! -x $folder/pyvenv/bin/python3 ]] || python=$folder/pyvenv/bin/python3
 
+# Tests on rbd take TEST_DIR for a folder in their own one, and for a pool. So each side has a copy of the tests, and a pool.
+prepare_rbd() {
+    local side test format
+    ceph destroy > /dev/null 2>&1 || true
+    ceph start || die "Ceph could not be started"
+    eval "$(ceph env)"
+    for side in ours c; do
+        mkdir -p "$work/$side/tree/tests"
+        cp -r "$source/tests/qemu-iotests" "$work/$side/tree/tests/"
+        ln -s "$source/python" "$work/$side/tree/python"
+        ceph pool "qbr$side"
+        for test in "${TESTS[@]}"; do
+            # The folder of a test is called FORMAT-PROTOCOL-TEST.
+            format=${test%%/*}
+            [[ $format != rbd-* ]] || ceph namespace "qbr$side" "${format#rbd-}-rbd-${test##*/}"
+        done
+    done
+}
+
 # run_side SIDE [VARIABLE=VALUE...]: all tests, format by format.
 run_side() {
-    local side=$1 format test wanted
+    local side=$1 format test wanted check words place
     shift
     mkdir -p "$work/$side" "$sockets/$side"
     cd "$work/$side"
@@ -62,14 +104,20 @@ run_side() {
         wanted=()
         for test in "${TESTS[@]}"; do [[ ${test%%/*} != "$format" ]] || wanted+=("${test#*/}"); done
         echo "--- format $format"
+        check=("$folder/tests/qemu-iotests/check") words='' place=$work/$side/scratch
+        if [[ $format == rbd-* ]]; then
+            cd "$work/$side/tree/tests/qemu-iotests"
+            check=(./check --source-dir "$PWD" --build-dir "$folder/tests/qemu-iotests") words="-${format#rbd-} -rbd" place=qbr$side
+        fi
         env -u QEMU_MODULE_DIR -u PYTHONPATH "$@" PYTHONDONTWRITEBYTECODE=1 PYTHON="$python" LC_ALL=C.UTF-8 \
-            QEMU_PROG="$work/bin/qemu-system-x86_64" QSD_PROG="$folder/qemu-storage-daemon" TEST_DIR="$work/$side/scratch" SOCK_DIR="$sockets/$side" \
-            "$python" "$folder/tests/qemu-iotests/check" --color off "-$format" "${wanted[@]}" || true
+            QEMU_PROG="$work/bin/qemu-system-x86_64" QSD_PROG="$folder/qemu-storage-daemon" TEST_DIR="$place" SOCK_DIR="$sockets/$side" PATH="$work/bin:$PATH" \
+            "$python" "${check[@]}" --color off ${words:--$format} "${wanted[@]}" || true
     done
 }
 
 mkdir -p "$QBR_LOG"
-step "running ${#TESTS[@]} of QEMU $version's iotests, with our driver and with the C driver"
+[[ -z $on_rbd ]] || prepare_rbd
+step "running ${#TESTS[@]} of QEMU $version's iotests, with our drivers and with the C drivers"
 begin=$SECONDS
 for side in ours c; do
     variables=()
@@ -87,8 +135,9 @@ wait "${pids[@]}" || true
 pids=()
 
 bad=0
-python3 - "$QBR_LOG/iotests-$version-ours.log" "$QBR_LOG/iotests-$version-c.log" "${TESTS[@]}" << 'END' || bad=1
-import re, sys
+python3 - "$work" "$QBR_LOG/iotests-$version-ours.log" "$QBR_LOG/iotests-$version-c.log" "${TESTS[@]}" << 'END' || bad=1
+import difflib, os, re, sys
+work = sys.argv.pop(1)
 
 def results(path):
     """For each test: pass, fail or the reason why it was not run; what was left out; the lines about it."""
@@ -111,13 +160,33 @@ def results(path):
                 mine["lines"].append(line)
     return found
 
+def on_rbd(found, side):
+    """Judge a test on rbd anew: a file's name has no "rbd:" in front. What is left is compared as lines."""
+    for name, one in found.items():
+        if not name.startswith("rbd-") or one["verdict"] != "fail":
+            continue
+        form, test = name.removeprefix("rbd-").split("/", 1)
+        tests = f"{work}/{side}/tree/tests/qemu-iotests"
+        base = os.path.basename(test)
+        reference = next((path for path in (f"{tests}/{test}.out.{form}", f"{tests}/{test}.{form}.out", f"{tests}/{test}.out") if os.path.exists(path)), None)
+        bad = f"{tests}/qbr{side}/{form}-rbd-{base}/{base}.out.bad"
+        if reference is None or not os.path.exists(bad):
+            continue
+        with open(reference, encoding="utf-8") as good, open(bad, encoding="utf-8", errors="replace") as text:
+            good, text = good.read().splitlines(), text.read().replace("rbd:TEST_DIR", "TEST_DIR").splitlines()
+        one["lines"] = list(difflib.unified_diff(good, text, "expected", side, lineterm=""))[2:]
+        one["verdict"] = "fail" if one["lines"] else "pass"
+        one["lines"] = [line.replace(f"qbr{side}", "POOL") for line in one["lines"]]
+
 ours, c = results(sys.argv[1]), results(sys.argv[2])
+on_rbd(ours, "ours")
+on_rbd(c, "c")
 none = {"verdict": "no result", "out": [], "lines": []}
 bad = False
 for test in sys.argv[3:]:
     one, other = ours.get(test, none), c.get(test, none)
     name = f"iotest {test.split('/', 1)[1]} ({test.split('/')[0]})"
-    if (one["verdict"], one["out"]) != (other["verdict"], other["out"]):
+    if (one["verdict"], one["out"]) != (other["verdict"], other["out"]) or test.startswith("rbd-") and one["lines"] != other["lines"]:
         bad = True
         print(f"not ok - {name}: another verdict than with the C driver")
         print(f"# ours: {one['verdict']} {one['out'] or ''}\n# C driver: {other['verdict']} {other['out'] or ''}")
@@ -134,9 +203,9 @@ for test in sys.argv[3:]:
         print(f"skip - {name} # it fails with the C driver too, see {sys.argv[2]}")
 sys.exit(bad)
 END
-if ((selected == 0)); then
+if [[ -n $all_quorum ]]; then
     for test in $(cd "$source/tests/qemu-iotests" && grep -lw quorum [0-9][0-9][0-9] tests/* 2> /dev/null); do
-        if [[ " ${IGNORED[*]} ${TESTS[*]#*/} " != *" $test "* ]]; then
+        if [[ " ${IGNORED[*]} ${QUORUM[*]#*/} " != *" $test "* ]]; then
             echo "not ok - iotest $test names quorum, and is not in the list of $(basename "$0")"
             bad=1
         fi

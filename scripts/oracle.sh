@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The oracle: random operations on rbd images through our driver and through librbd, on a private Ceph; all must be equal.
 #
-#   scripts/oracle.sh [--short] [--ops N] [--seed S] [--combo WORD] [--kind turns|twins] [--self-check] ...
+#   scripts/oracle.sh [--short] [--ops N] [--seed S] [--combo WORD] [--kind turns|twins] [--features NAMES] [--self-check] ...
 #
 # --short: about a minute, all combinations, for make check. Default: 208,000 operations, about 20 minutes. --self-check: the C
 # driver against itself, with some of its requests spoiled too, which has to be found. --erasure: images with their data in an
-# erasure-coded pool, on three OSDs with BlueStore. What else there is: tests/oracle/oracle.py --help.
+# erasure-coded pool, on three OSDs with BlueStore. --features default: images as rbd create makes them, with the exclusive lock
+# and the object map; clients are killed, too, and the rbd tool changes the images meanwhile. Without --features or --combo there are
+# two runs, with the feature layering alone and with those, the latter of format 2 only. What else there is: tests/oracle/oracle.py --help.
 # Prints `ok - oracle ...` or `not ok - oracle ...` for each combination of format, object size, striping, data pool and namespace.
 #
 # Variables: QBR_CEPH_SUITE (bookworm: Ceph 16, trixie: 18), QBR_ORACLE_CEPH (an instance of scripts/ceph.sh that runs
@@ -65,6 +67,10 @@ oracle() { /usr/bin/python3 -B "$QBR_TOP/tests/oracle/oracle.py" "$@"; }
 
 status=0
 oracle --ops "$default_ops" "${options[@]}" || status=$?
+case " ${options[*]} " in
+*" --features "* | *" --combo "* | *" --self-check "* | *" --list "* | *" --known "*) ;;
+*) oracle --ops "$default_ops" --features default --combo format2 "${options[@]}" || status=$? ;;
+esac
 if [[ -n $self_check ]] && ((status == 0)); then
     # A worker that spoils some requests of a kind: the oracle must see it.
     for sabotage in "${SABOTAGE[@]}"; do

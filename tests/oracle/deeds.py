@@ -60,7 +60,7 @@ class Step:
         text = self.kind
         if self.kind in ("read", "write", "zeroes", "discard", "status", "snapshot"):
             text += f" {self.offset}+{self.length}"
-        if self.kind == "truncate":
+        if self.kind in ("truncate", "tool resize"):
             text += f" to {self.length}"
         if self.name:
             text += f" {self.name!r}"
@@ -161,6 +161,10 @@ class Deeds:
         near = size + random.choice((-1, 1)) * random.randrange(1, 2 * big)
         edge = self._edge() + random.choice((0, 0, 1, -1, 511, 512, random.randrange(1, 4096)))
         return min(self.most, max(0, random.choice((near, near, edge, edge, random.randrange(0, self.most) if random.random() < 0.3 else edge))))
+
+    @staticmethod
+    def step(kind, **more):
+        return Step(kind, **more)
 
     def snapshot_name(self):
         self.names += 1

@@ -79,11 +79,23 @@ class Worker:
         self._send(HEAD.pack(op, slot, flags, len(data), a, b) + data)
         return self._answer()
 
-    def batch(self, orders):
-        """Several orders (op, a, b, data, flags) at the same time."""
+    def start(self, op, a=0, b=0, data=b"", flags=0, slot=0):
+        """The same, without waiting for the answer."""
+        self._send(HEAD.pack(op, slot, flags, len(data), a, b) + data)
+
+    def start_batch(self, orders):
+        """Several orders (op, a, b, data, flags) at the same time, without waiting for the answers."""
         self._send(HEAD.pack(BATCH, 0, 0, 0, len(orders), 0) +
                    b"".join(HEAD.pack(op, 0, flags, len(data), a, b) + data for op, a, b, data, flags in orders))
-        return [self._answer() for _ in orders]
+
+    def take_batch(self, count):
+        """The answers."""
+        return [self._answer() for _ in range(count)]
+
+    def batch(self, orders):
+        """Several orders at the same time; their answers."""
+        self.start_batch(orders)
+        return self.take_batch(len(orders))
 
     def open(self, name, flags=0, slot=0):
         ret, _, text = self.call(OPEN, data=name.encode(), flags=flags, slot=slot)

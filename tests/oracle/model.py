@@ -87,6 +87,16 @@ class Layout:
             offset, length = offset + count, length - count
         return [(number, *rest) for number, rest in found.items()]
 
+    def pieces(self, number, size):
+        """Which ranges of an image of `size` bytes are in an object."""
+        group, column = divmod(number, self.count)
+        first = group * self.per_object * self.count + column
+        for row in range(self.per_object):
+            at = (first + row * self.count) * self.unit
+            if at >= size:
+                return
+            yield at, min(self.unit, size - at)
+
     def objects(self, offset, length):
         return {extent[0] for extent in self.extents(offset, length)}
 

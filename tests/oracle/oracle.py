@@ -31,6 +31,8 @@ from hands import Worker, WorkerError  # noqa: E402
 from state import Cluster  # noqa: E402
 from trial import Trial  # noqa: E402
 
+DEFAULT = "layering,exclusive-lock,object-map,fast-diff,deep-flatten"
+
 
 class Stopped(Exception):
     """Another trial has found a difference."""
@@ -43,6 +45,7 @@ class Setup:
         self.conf, self.pool, self.data_pool, self.namespace = args.conf, args.pool, args.data_pool, args.namespace
         self.features, self.run, self.rbd = args.features, args.run, args.rbd.split()
         self.every, self.full, self.history, self.quick = args.every, args.full, args.history, args.quick
+        self.maps = args.maps
         self.cluster = Cluster(args.conf)
 
     def tool(self, *words):
@@ -84,16 +87,30 @@ def run_trial(args, combo, kind):
     try:
         setup = Setup(args)
         log = os.path.join(args.out, f"{combo.name}-{kind}")
-        for name, folder, sabotage in (("A", args.c_driver if args.self_check else args.ours, args.sabotage), ("B", args.c_driver, "")):
-            workers.append(Worker("C driver " + name if args.self_check else {"A": "ours", "B": "C driver"}[name],
-                                  args.program, folder, f"{log}-{name}.log", sabotage))
+        drivers = (("A", args.c_driver if args.self_check else args.ours, args.sabotage), ("B", args.c_driver, ""))
+
+        def start(number):
+            """A worker; another one in the place of one that was killed."""
+            letter, folder, sabotage = drivers[number]
+            name = f"C driver {letter}" if args.self_check else ("ours", "C driver")[number]
+            worker = Worker(name, args.program, folder, f"{log}-{letter}.log", sabotage)
+            workers[number:number + 1] = [worker]
+            return worker
+
+        setup.start = start
+        for number in range(2):
+            start(number)
         if not workers[1].has_librbd or workers[0].has_librbd != args.self_check:
             raise WorkerError(f"the drivers are not the ones that were wanted (librbd: {[worker.has_librbd for worker in workers]})")
         trial = Trial(setup, combo, kind, args.seed, workers)
         trial.begin()
+        slowest = 0, 0, ""
         until = time.monotonic() + args.seconds if args.seconds else None
         while trial.steps < args.ops and (until is None or time.monotonic() < until):
+            at = time.monotonic()
             trial.step()
+            if time.monotonic() - at > slowest[0]:
+                slowest = time.monotonic() - at, trial.steps - 1, str(trial.log[-1][2]) if trial.log else ""
             if os.path.exists(args.stop):
                 raise Stopped
         trial.end()
@@ -102,8 +119,9 @@ def run_trial(args, combo, kind):
             if status:
                 raise WorkerError(f"{worker.name} ended with status {status}:\n{worker.last_words()}")
         setup.cluster.close()
-        return True, [f"ok - {title} ({trial.steps} operations, {trial.bytes >> 20} MiB compared, "
-                      f"{time.monotonic() - begin:.1f} s)"], trial.steps
+        more = f", {trial.kills} kills, {trial.tools} times the rbd tool" if trial.locked else ""
+        return True, [f"ok - {title} ({trial.steps} operations, {trial.bytes >> 20} MiB compared{more}, "
+                      f"{time.monotonic() - begin:.1f} s; slowest: {slowest[0]:.1f} s, {slowest[1]} {slowest[2][:60]})"], trial.steps
     except Stopped:
         lines = [f"# {title}: stopped after {trial.steps} operations"]
         trial = None
@@ -131,9 +149,10 @@ def main():
     parser.add_argument("--sabotage", default="")
     parser.add_argument("--every", type=int, default=10, help="operations between two looks at the objects that were touched")
     parser.add_argument("--full", type=int, default=250, help="operations between two looks at everything")
+    parser.add_argument("--maps", action="store_true", help="compare the object maps after every operation")
     parser.add_argument("--quick", action="store_true", help="leave most images to the end of the cluster")
     parser.add_argument("--history", type=int, default=12, help="steps to show before a difference")
-    parser.add_argument("--features", default="layering")
+    parser.add_argument("--features", default="layering", help="names, or default: what rbd create gives")
     parser.add_argument("--go-on", action="store_true", help="do the other trials too when one has found a difference")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--known", action="store_true", help="print the differences that are meant to be")
@@ -141,6 +160,7 @@ def main():
         parser.add_argument(f"--{name}", default=os.environ.get(f"QBR_ORACLE_{name.upper().replace('-', '_')}", ""))
     args = parser.parse_args()
 
+    args.features = DEFAULT if args.features == "default" else args.features
     if args.known:
         print("\n".join(f"{what}: {why}" for what, why in KNOWN))
         return 0

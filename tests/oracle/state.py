@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What an image is on the cluster, read without librbd and without our driver: header, snapshots, and every object."""
 
+import json
 import struct
 
 import rados
@@ -20,6 +21,14 @@ class Cluster:
 
     def pool_name(self, number):
         return self._rados.pool_reverse_lookup(number)
+
+    def blocklist(self, address):
+        """Shut a client out, and end its watches with that."""
+        order = {"prefix": "osd blocklist", "blocklistop": "add", "addr": address}
+        code, _, text = self._rados.mon_command(json.dumps(order), b"")
+        if code:
+            raise rados.Error(f"{address} can't be put on the blocklist: {text}")
+        self._rados.wait_for_latest_osdmap()
 
     def close(self):
         self._rados.shutdown()
@@ -95,6 +104,15 @@ class Image:
             return self.sizes(range(count))
         finally:
             self.data.set_read(0xFFFFFFFFFFFFFFFE)
+
+    def object_map(self, snapshot=None):
+        """The state of each object, in the image as it is or at a snapshot; None without a map."""
+        try:
+            data = self.meta.read(f"rbd_object_map.{self.id}" + ("" if snapshot is None else f".{snapshot:016x}"), 1 << 20)
+        except rados.ObjectNotFound:
+            return None
+        count = number(data[10:18])
+        return [data[18 + index // 4] >> 6 - index % 4 * 2 & 3 for index in range(count)]
 
     def _rank(self, snapshot):
         """Its place among all ids that this image ever had."""

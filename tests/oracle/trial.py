@@ -9,6 +9,7 @@ import random
 import hands
 from checks import Checks, Difference
 from deeds import UNITS, Deeds
+from locked import Locked
 from model import PAGE, Disk, Layout
 from state import Image
 
@@ -20,7 +21,7 @@ class Side:
         self.worker, self.name, self.reader, self.is_open = worker, name, None, False
 
 
-class Trial(Checks):
+class Trial(Checks, Locked):
     """`kind` is "turns": both drivers on one image; or "twins": each on its own. `setup` is the Setup of oracle.py."""
 
     def __init__(self, setup, combo, kind, seed, workers):
@@ -40,6 +41,9 @@ class Trial(Checks):
         self.sides = [Side(worker, names[-1] if number else names[0]) for number, worker in enumerate(workers)]
         self.together, self.turn, self.flags = True, 0, 0
         self.images = []
+        # The tool has just changed the image: everybody hears of it a moment later.
+        self.outside = False
+        self._prepare()
 
     # --- names ---
 
@@ -93,6 +97,7 @@ class Trial(Checks):
         if self.setup.quick and random.Random(self.title).random() < 0.75:
             return
         for image, name in zip(self.images, dict.fromkeys(side.name for side in self.sides)):
+            self._check_by_tool(image)
             self._ask_the_tool(name)
             self.setup.remove(self.combo, name)
             left = image.objects()
@@ -118,6 +123,10 @@ class Trial(Checks):
     def step(self):
         if self.kind == "turns":
             self._pass_on()
+        if self._extra():
+            if self.setup.maps:
+                self._compare_maps([image.header()[1] for image in self.images], True)
+            return
         step = self.deeds.next(self.model.size, self.snapshots)
         self.log.append((self.steps, self.sides[self.turn].worker.name if self.kind == "turns" else "both", step))
         getattr(self, f"_{step.kind}", self._io)(step)
@@ -126,6 +135,8 @@ class Trial(Checks):
             self.dirty |= self.layout.objects(offset, length)
             if self.random.random() < 0.35:
                 self._look(offset, length)
+        if self.setup.maps:
+            self._compare_maps([image.header()[1] for image in self.images], True)
         if self.steps % self.setup.every == 0:
             self.compare_objects()
         if self.steps % self.setup.full == 0:
@@ -214,6 +225,7 @@ class Trial(Checks):
             ret, _, _ = side.worker.call(hands.SNAP_CREATE, data=step.name.encode())
             self._expect(side, str(step), ret, 0)
         self.snapshots[step.name] = self.model.copy()
+        self._maps_after("create", step.name)
         self._compare_headers()
 
     def _delete(self, step):
@@ -223,11 +235,15 @@ class Trial(Checks):
         for side in self._active():
             ret, _, text = side.worker.call(hands.SNAP_DELETE, data=step.name.encode())
             self._expect(side, str(step), ret, 0, text)
+        self._maps_after("delete", step.name)
         del self.snapshots[step.name]
         self._compare_headers()
 
     def _goto(self, step):
+        self._maps_after("goto", step.name, self.sides[self.turn])
         for side in self._active():
+            if self.kind == "turns" and self.together:
+                self._take_lock(side)
             ret, _, text = side.worker.call(hands.SNAP_GOTO, data=step.name.encode())
             self._expect(side, str(step), ret, 0, text)
         old = self.model.size

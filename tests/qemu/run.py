@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""End-to-end tests of the drivers: real QEMU programs, a real Gluster.
+"""End-to-end tests of the drivers: real QEMU programs, a real Gluster and a real Ceph.
 
 usage: run.py --cell NAME [--driver NAME] [--filter WORD]... [--core] [--jobs N] [--keep] [--list]
 
 Prints `ok - NAME`, `not ok - NAME` (with the reason in lines that begin with `# `) or `skip - NAME # reason` for every
 test; exit status 1 when one failed. Cells: debian12 and debian13 (the distribution's own programs with the drop-in module), qemu-VERSION
-and qemu-VERSION-builtin (programs with our driver in them). Drivers: gluster, quorum; default: all that the cell can have.
+and qemu-VERSION-builtin (programs with our driver in them). Drivers: gluster, quorum, rbd; default: all that the cell can have.
 """
 
 import argparse
@@ -29,20 +29,23 @@ from lib.cell import BUILD, CELLS, Cell, Tree, kill_all  # noqa: E402
 from lib.gluster import Gluster  # noqa: E402
 from lib.harness import TESTS, Context, Failure, Skip, remove_folders  # noqa: E402
 from lib.model import Mismatch  # noqa: E402
+from lib.rbd import Clusters  # noqa: E402
 
 TOPICS = ("loading", "images", "options", "translators", "uri", "io", "nbd_model", "reopen", "interop", "close", "failures",
           "quorum_loading", "quorum_options", "quorum_children", "quorum_io", "quorum_resize", "quorum_discard",
-          "quorum_backends", "quorum_guest", "quorum_memory", "quorum_table")
-DRIVERS = ("gluster", "quorum")
+          "quorum_backends", "quorum_guest", "quorum_memory", "quorum_table",
+          "rbd_loading", "rbd_names", "rbd_options", "rbd_formats", "rbd_create", "rbd_io", "rbd_model", "rbd_resize", "rbd_snapshots",
+          "rbd_outside", "rbd_lock", "rbd_maintenance", "rbd_refusals", "rbd_failures", "rbd_quota")
+DRIVERS = ("gluster", "quorum", "rbd")
 VOLUMES = (("plain", "plain"), ("replica3", "replica3"), ("shard", "shard"))
 PRINTING = threading.Lock()
 
 
-def run_one(function, cell, gluster, number):
+def run_one(function, cell, gluster, clusters, number):
     work = os.path.join(BUILD, "tests", "qemu", cell.name, f"{number:03d}")
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
-    context = Context(cell, gluster, work, f"{cell.name}-{number}")
+    context = Context(cell, gluster, work, f"{cell.name}-{number}", clusters)
     begin, reason, skip = time.monotonic(), None, None
     try:
         function(context)
@@ -101,6 +104,7 @@ def main():
 
     needs_gluster = any(function.needs_gluster for _, function in tests)
     gluster = Gluster(f"check-{cell.name.replace('.', '_')}", cell.gluster_suite())
+    clusters = Clusters(f"check-{cell.name.replace('.', '_')}", cell.gluster_suite())
     status = 1
 
     def stop(number, _):
@@ -117,14 +121,14 @@ def main():
             for name, kind in VOLUMES:
                 gluster.volume(name, kind)
         with ThreadPoolExecutor(args.jobs) as pool:
-            together = [pool.submit(run_one, function, cell, gluster, number)
+            together = [pool.submit(run_one, function, cell, gluster, clusters, number)
                         for number, function in tests if not function.alone]
             try:
                 passed = [job.result() for job in together]
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        passed += [run_one(function, cell, gluster, number) for number, function in tests if function.alone]
+        passed += [run_one(function, cell, gluster, clusters, number) for number, function in tests if function.alone]
         status = 0 if all(passed) else 1
     except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
         print(f"not ok - {cell.name} servers\n# {error}")
@@ -134,6 +138,8 @@ def main():
         remove_folders()
         if needs_gluster and not args.keep:
             gluster.destroy()
+        if not args.keep:
+            clusters.destroy()
     return status
 
 

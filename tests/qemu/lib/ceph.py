@@ -3,11 +3,37 @@
 
 import json
 import os
+import re
 import subprocess
 
 from .cell import TOP
 
 SCRIPT = os.path.join(TOP, "scripts", "ceph.sh")
+IN_ROOT = os.path.join(TOP, "scripts", "in-root")
+# For the Python of the tree, which has the library.
+PYTHON = """
+import json, os, rados, sys
+cluster = rados.Rados(conffile=os.environ["CEPH_CONF"])
+cluster.connect()
+pool = cluster.open_ioctx(sys.argv[1])
+"""
+SIZES = """
+print(json.dumps({o.key: pool.stat(o.key)[0] for o in pool.list_objects() if o.key.startswith(sys.argv[2])}))
+cluster.shutdown()
+"""
+OMAP = """
+with rados.ReadOpCtx() as op:
+    found, _ = pool.get_omap_vals_by_keys(op, (sys.argv[3],))
+    pool.operate_read_op(op, sys.argv[2])
+    print(dict(found)[sys.argv[3]].hex())
+cluster.shutdown()
+"""
+SET_OMAP = """
+with rados.WriteOpCtx() as op:
+    pool.set_omap(op, (sys.argv[3],), (bytes.fromhex(sys.argv[4]),))
+    pool.operate_write_op(op, sys.argv[2])
+cluster.shutdown()
+"""
 
 
 class Ceph:
@@ -32,6 +58,33 @@ class Ceph:
         # What a program needs in its environment to be a client.
         self.env = dict(line.removeprefix("export ").split("=", 1) for line in lines)
         self.conf = self.env["CEPH_CONF"]
+        self.monitors = self._mon_hosts()
+
+    def _setting(self, name):
+        """A setting of the configuration file."""
+        with open(self.conf, encoding="utf-8") as file:
+            return next(line.split("=", 1)[1].strip() for line in file if line.split("=")[0].strip() == name)
+
+    def _mon_hosts(self):
+        """(host, port) of the monitor, for version 2 of the protocol and for version 1."""
+        return [tuple(address.rsplit(":", 1)) for address in re.findall(r"v[12]:([0-9.]+:[0-9]+)", self._setting("mon host"))]
+
+    def keyring(self):
+        return f"{os.path.dirname(self.env['CEPH_CONF'])}/keyring"
+
+    def key(self, user):
+        """The key of a user, in base64."""
+        return self.cli("auth", "get-key", f"client.{user}").strip()
+
+    def with_settings(self, path, **settings):
+        """Write a configuration file in which clients have these settings, too; its path."""
+        names = {name.replace("_", " "): value for name, value in settings.items()}
+        with open(self.conf, encoding="utf-8") as file:
+            text = "".join(line for line in file if line.split("=")[0].strip() not in names)
+        lines = "".join(f"{name} = {value}\n" for name, value in names.items())
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text.replace("[client]\n", "[client]\n" + lines, 1))
+        return path
 
     def stop(self):
         self._call("stop")
@@ -57,6 +110,25 @@ class Ceph:
 
     def rados(self, *args, stdin=None):
         return self._call("rados", *args, stdin=stdin).decode()
+
+    def omap(self, pool, name, key):
+        """A value of an object's map, in hexadecimal."""
+        return self._python(OMAP, pool, name, key)
+
+    def set_omap(self, pool, name, key, value):
+        self._python(SET_OMAP, pool, name, key, value.hex())
+
+    def object_sizes(self, pool, prefix):
+        """The names of a pool's objects that begin with `prefix`, and their sizes."""
+        return json.loads(self._python(SIZES, pool, prefix))
+
+    def _python(self, source, *args):
+        """Run a script in the Python of the tree; what it prints."""
+        argv = [IN_ROOT, self.suite, f"CEPH_CONF={self.env['CEPH_CONF']}", "python3", "-c", PYTHON + source, *args]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=180, check=False)
+        if done.returncode:
+            raise RuntimeError(done.stderr.decode(errors="replace")[-1500:])
+        return done.stdout.decode()
 
     def export(self, image):
         """The bytes of an image as librbd reads them."""

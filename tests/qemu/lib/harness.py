@@ -20,8 +20,9 @@ class Skip(Exception):
 
 
 def driver_of(topic):
-    """The driver that a topic tests: quorum_NAME is of quorum, every other one of gluster."""
-    return "quorum" if topic.startswith("quorum") else "gluster"
+    """The driver that a topic tests: quorum_NAME is of quorum, rbd_NAME of rbd, every other one of gluster."""
+    driver = topic.split("_", 1)[0]
+    return driver if driver in ("quorum", "rbd") else "gluster"
 
 
 def test(core=False, alone=False, needs_gluster=None):
@@ -40,13 +41,13 @@ def test(core=False, alone=False, needs_gluster=None):
     return register
 
 
-def cases(topic, rows):
+def cases(topic, rows, core=False):
     """Register one test for each row: a title, a function and the function's further arguments."""
     for title, function, *arguments in rows:
         def run(t, function=function, arguments=tuple(arguments)):
             function(t, *arguments)
 
-        run.title, run.topic, run.core, run.alone = f"{topic}: {title}", topic, False, False
+        run.title, run.topic, run.core, run.alone = f"{topic}: {title}", topic, core, False
         run.driver = driver_of(topic)
         run.needs_gluster = run.driver == "gluster"
         TESTS.append(run)
@@ -104,8 +105,8 @@ def read_only(t, volume, url):
 class Context:
     """Given to each test as `t`."""
 
-    def __init__(self, cell, gluster, work, name):
-        self.cell, self.stock, self.gluster, self.work = cell, cell.stock(), gluster, work
+    def __init__(self, cell, gluster, work, name, clusters=None):
+        self.cell, self.stock, self.gluster, self.work, self.clusters = cell, cell.stock(), gluster, work, clusters
         self.c_drivers = cell.with_c_drivers()
         self.id = name
         self.notes, self.folders = [], []
