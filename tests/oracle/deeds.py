@@ -180,10 +180,14 @@ class Deeds:
             parts, taken = [], []
             for _ in range(random.randrange(2, 13)):
                 part = self.request(random.choices(("read", "write", "zeroes", "discard", "flush"), (8, 10, 3, 2, 1))[0], size)
-                end = part.offset + part.length
-                if all(end <= low or high <= part.offset for low, high in taken):
+                start, end = part.offset, part.offset + part.length
+                if part.kind in ("zeroes", "discard"):
+                    # How long an object is afterwards depends on whether they come before or after a write to the same one.
+                    unit = self.layout.object_size * self.layout.count
+                    start, end = start // unit * unit, -(-end // unit) * unit
+                if all(end <= low or high <= start for low, high in taken):
                     parts.append(part)
-                    taken += [(part.offset, end)] if part.ranges else []
+                    taken += [(start, end)] if part.ranges else []
             return Step("batch", parts=parts)
         if kind == "truncate":
             return Step(kind, length=self.new_size(size), flags=random.choice((0, 0, hands.ZERO_NEW)))
