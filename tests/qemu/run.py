@@ -6,7 +6,7 @@ usage: run.py --cell NAME [--driver NAME] [--filter WORD]... [--core] [--jobs N]
 
 Prints `ok - NAME`, `not ok - NAME` (with the reason in lines that begin with `# `) or `skip - NAME # reason` for every
 test; exit status 1 when one failed. Cells: debian12 and debian13 (the distribution's own programs with the drop-in module), qemu-VERSION
-and qemu-VERSION-builtin (programs with our driver in them). Drivers: gluster, quorum; default: all that the cell can have.
+and qemu-VERSION-builtin (programs with our driver in them). Drivers: gluster, quorum, replication; default: all that the cell can have.
 """
 
 import argparse
@@ -32,8 +32,9 @@ from lib.model import Mismatch  # noqa: E402
 
 TOPICS = ("loading", "images", "options", "translators", "uri", "io", "nbd_model", "reopen", "interop", "close", "failures",
           "quorum_loading", "quorum_options", "quorum_children", "quorum_io", "quorum_resize", "quorum_discard",
-          "quorum_backends", "quorum_guest", "quorum_memory", "quorum_table")
-DRIVERS = ("gluster", "quorum")
+          "quorum_backends", "quorum_guest", "quorum_memory", "quorum_table",
+          "replication_stages", "replication_failover")
+DRIVERS = ("gluster", "quorum", "replication")
 VOLUMES = (("plain", "plain"), ("replica3", "replica3"), ("shard", "shard"))
 PRINTING = threading.Lock()
 
@@ -88,7 +89,7 @@ def main():
         if os.path.exists(os.path.join(HERE, f"test_{topic}.py")):
             importlib.import_module(f"test_{topic}")
     cell = Cell(args.cell)
-    drivers = [name for name in DRIVERS if args.driver in (None, name) and (name != "quorum" or cell.has_quorum())]
+    drivers = [name for name in DRIVERS if args.driver in (None, name) and (name not in ("quorum", "replication") or cell.has_quorum())]
     tests = [(number, function) for number, function in enumerate(TESTS)
              if function.driver in drivers and (not args.core or function.core) and all(word in function.title for word in args.filter)]
     if args.list:

@@ -3,7 +3,7 @@
 
 //! What goes wrong in the replication driver, and the number that each failure becomes.
 
-use super::machine::Refusal;
+use super::machine::StageError;
 use super::options::OptionsError;
 use crate::errno::{Errno, ToErrno};
 use crate::host::HostError;
@@ -16,7 +16,7 @@ pub enum Error {
     Options(#[from] OptionsError),
     /// Not in this stage, or not on this side.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Stage(#[from] StageError),
     /// The block layer has failed.
     #[error("{0}")]
     Host(HostError),
@@ -47,7 +47,7 @@ impl ToErrno for Error {
     fn errno(&self) -> Errno {
         match self {
             Self::Options(error) => error.errno(),
-            Self::Refused(_) | Self::Host(_) | Self::Disks(_) => Errno::EINVAL,
+            Self::Stage(_) | Self::Host(_) | Self::Disks(_) => Errno::EINVAL,
             Self::Ejected(..) => Errno::ENOMEDIUM,
             Self::Resize => Errno::ENOTSUP,
             Self::Errno(errno) => *errno,

@@ -85,7 +85,7 @@ pub enum Verdict {
 
 /// Why an operation is not allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum StageError {
     /// It was not started, or its failover failed.
     #[error("Block replication is not running")]
     NotRunning,
@@ -147,18 +147,18 @@ impl Status {
     ///
     /// # Errors
     /// Why not.
-    pub fn start(self, wanted: Mode) -> Result<Verdict, Refusal> {
+    pub fn start(self, wanted: Mode) -> Result<Verdict, StageError> {
         let is_own = self.mode == wanted;
         match (self.mode, self.stage) {
-            (_, Stage::Running | Stage::FailoverFailed) => Err(Refusal::Running),
+            (_, Stage::Running | Stage::FailoverFailed) => Err(StageError::Running),
             (mode, Stage::None) if !is_own => {
-                Err(Refusal::Mode { needs: mode.number(), got: wanted.number() })
+                Err(StageError::Mode { needs: mode.number(), got: wanted.number() })
             }
             // DIVERGES: a replication that was stopped can be started again; in the C driver that does nothing.
             (_, Stage::None | Stage::Done(End::Stopped)) if is_own => Ok(Verdict::Act),
             // DIVERGES: a secondary that has failed over says why it can't start; in the C driver that does nothing.
-            (Mode::Secondary, Stage::Failover) if is_own => Err(Refusal::FailingOver),
-            (Mode::Secondary, Stage::Done(End::FailedOver)) if is_own => Err(Refusal::FailedOver),
+            (Mode::Secondary, Stage::Failover) if is_own => Err(StageError::FailingOver),
+            (Mode::Secondary, Stage::Done(End::FailedOver)) if is_own => Err(StageError::FailedOver),
             // A secondary that has taken over is in the process of what is a primary now.
             _ => Ok(Verdict::Ignore),
         }
@@ -168,11 +168,11 @@ impl Status {
     ///
     /// # Errors
     /// If there should be.
-    pub fn checkpoint(self, has_backup: bool) -> Result<Verdict, Refusal> {
+    pub fn checkpoint(self, has_backup: bool) -> Result<Verdict, StageError> {
         match (self.mode, self.stage) {
             (Mode::Primary, _) | (_, Stage::Failover | Stage::Done(_)) => Ok(Verdict::Ignore),
             (Mode::Secondary, Stage::Running) if has_backup => Ok(Verdict::Act),
-            (Mode::Secondary, Stage::None | Stage::Running | Stage::FailoverFailed) => Err(Refusal::NoBackup),
+            (Mode::Secondary, Stage::None | Stage::Running | Stage::FailoverFailed) => Err(StageError::NoBackup),
         }
     }
 
@@ -180,11 +180,11 @@ impl Status {
     ///
     /// # Errors
     /// What is not.
-    pub fn get_error(self) -> Result<(), Refusal> {
+    pub fn get_error(self) -> Result<(), StageError> {
         match (self.stage, self.error) {
-            (Stage::None, _) => Err(Refusal::NotRunning),
-            (Stage::FailoverFailed, error) => Err(Refusal::Failover(error.unwrap_or(Errno::EIO))),
-            (_, Some(errno)) => Err(Refusal::Io(errno)),
+            (Stage::None, _) => Err(StageError::NotRunning),
+            (Stage::FailoverFailed, error) => Err(StageError::Failover(error.unwrap_or(Errno::EIO))),
+            (_, Some(errno)) => Err(StageError::Io(errno)),
             (_, None) => Ok(()),
         }
     }
@@ -193,11 +193,11 @@ impl Status {
     ///
     /// # Errors
     /// If it does not run.
-    pub fn stop(self) -> Result<Verdict, Refusal> {
+    pub fn stop(self) -> Result<Verdict, StageError> {
         match self.stage {
             Stage::Running => Ok(Verdict::Act),
             Stage::Failover | Stage::Done(_) => Ok(Verdict::Ignore),
-            Stage::None | Stage::FailoverFailed => Err(Refusal::NotRunning),
+            Stage::None | Stage::FailoverFailed => Err(StageError::NotRunning),
         }
     }
 
@@ -257,8 +257,8 @@ mod tests {
 
     const STOPPED: Stage = Stage::Done(End::Stopped);
     const OVER: Stage = Stage::Done(End::FailedOver);
-    const ACT: Result<Verdict, Refusal> = Ok(Verdict::Act);
-    const IGNORE: Result<Verdict, Refusal> = Ok(Verdict::Ignore);
+    const ACT: Result<Verdict, StageError> = Ok(Verdict::Act);
+    const IGNORE: Result<Verdict, StageError> = Ok(Verdict::Ignore);
 
     fn status(mode: Mode, stage: Stage) -> Status {
         Status { mode, stage, error: None }
@@ -280,9 +280,9 @@ mod tests {
 
     #[test]
     fn start_of_a_primary_in_each_stage() {
-        let running = Err(Refusal::Running);
+        let running = Err(StageError::Running);
         check(Mode::Primary, |s| s.start(Mode::Primary), [ACT, running, IGNORE, running, ACT, IGNORE]);
-        let wrong = Err(Refusal::Mode { needs: 0, got: 1 });
+        let wrong = Err(StageError::Mode { needs: 0, got: 1 });
         check(
             Mode::Primary,
             |s| s.start(Mode::Secondary),
@@ -292,10 +292,10 @@ mod tests {
 
     #[test]
     fn start_of_a_secondary_in_each_stage() {
-        let running = Err(Refusal::Running);
-        let (failing, over) = (Err(Refusal::FailingOver), Err(Refusal::FailedOver));
+        let running = Err(StageError::Running);
+        let (failing, over) = (Err(StageError::FailingOver), Err(StageError::FailedOver));
         check(Mode::Secondary, |s| s.start(Mode::Secondary), [ACT, running, failing, running, ACT, over]);
-        let wrong = Err(Refusal::Mode { needs: 1, got: 0 });
+        let wrong = Err(StageError::Mode { needs: 1, got: 0 });
         check(
             Mode::Secondary,
             |s| s.start(Mode::Primary),
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn checkpoint_in_each_stage() {
-        let none = Err(Refusal::NoBackup);
+        let none = Err(StageError::NoBackup);
         for has_backup in [false, true] {
             check(Mode::Primary, |s| s.checkpoint(has_backup), [IGNORE; 6]);
         }
@@ -315,22 +315,22 @@ mod tests {
 
     #[test]
     fn get_error_in_each_stage() {
-        let failed = Err(Refusal::Failover(Errno::EIO));
+        let failed = Err(StageError::Failover(Errno::EIO));
         for mode in [Mode::Primary, Mode::Secondary] {
-            check(mode, Status::get_error, [Err(Refusal::NotRunning), Ok(()), Ok(()), failed, Ok(()), Ok(())]);
-            let io = Err(Refusal::Io(Errno::ENOMEM));
-            let failed = Err(Refusal::Failover(Errno::ENOMEM));
+            check(mode, Status::get_error, [Err(StageError::NotRunning), Ok(()), Ok(()), failed, Ok(()), Ok(())]);
+            let io = Err(StageError::Io(Errno::ENOMEM));
+            let failed = Err(StageError::Failover(Errno::ENOMEM));
             check(
                 mode,
                 |s| Status { error: Some(Errno::ENOMEM), ..s }.get_error(),
-                [Err(Refusal::NotRunning), io, io, failed, io, io],
+                [Err(StageError::NotRunning), io, io, failed, io, io],
             );
         }
     }
 
     #[test]
     fn stop_in_each_stage() {
-        let not = Err(Refusal::NotRunning);
+        let not = Err(StageError::NotRunning);
         for mode in [Mode::Primary, Mode::Secondary] {
             check(mode, Status::stop, [not, ACT, IGNORE, not, IGNORE, IGNORE]);
         }

@@ -7,7 +7,7 @@
 //! through [`Replication::backup_ended`] and [`Replication::commit_ended`], also from within a cancel.
 
 use super::error::Error;
-use super::machine::{Mode, Refusal, Stage, Verdict};
+use super::machine::{Mode, StageError, Stage, Verdict};
 use super::options::Options;
 use super::state::{Held, Replication};
 use crate::errno::Errno;
@@ -74,7 +74,7 @@ impl Replication {
     /// From here on the secondary's guest sees what the primary has written.
     fn begin_anew(&self) -> Result<(), Error> {
         let backup = self.held().backup;
-        backup.ok_or(Refusal::NoBackup)?.checkpoint().map_err(Error::Host)?;
+        backup.ok_or(StageError::NoBackup)?.checkpoint().map_err(Error::Host)?;
         self.empty_disks()
     }
 

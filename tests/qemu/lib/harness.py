@@ -20,8 +20,9 @@ class Skip(Exception):
 
 
 def driver_of(topic):
-    """The driver that a topic tests: quorum_NAME is of quorum, every other one of gluster."""
-    return "quorum" if topic.startswith("quorum") else "gluster"
+    """The driver that a topic tests: quorum_NAME is of quorum, replication_NAME of replication, every other one of gluster."""
+    driver = topic.split("_", 1)[0]
+    return driver if driver in ("quorum", "replication") else "gluster"
 
 
 def test(core=False, alone=False, needs_gluster=None):
