@@ -80,8 +80,8 @@ BdrvChild *qbr_host_filtered_open(BlockDriverState *bs, QDict *options, Error **
 
 /* --- The disks of a secondary --------------------------------------------------------------------------------------------- */
 
-/* The node behind a node; NULL if there is none. With the graph locked. */
-static BlockDriverState *qbr_behind(BlockDriverState *bs)
+/* The node behind a node; NULL if there is none. With the graph locked. ("struct": QEMU's module_block.py would see a driver.) */
+static struct BlockDriverState *qbr_behind(BlockDriverState *bs)
 {
     return bs && bs->backing ? bs->backing->bs : NULL;
 }

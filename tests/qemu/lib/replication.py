@@ -3,6 +3,7 @@
 
 import os
 import random
+import socket
 
 from .harness import check, wait_for
 from .nbd import Client
@@ -27,6 +28,13 @@ def raw_image(t, name, content):
     with open(path, "wb") as file:
         file.write(content)
     return path
+
+
+def free_port():
+    """A TCP port that nobody uses."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
 
 
 def file_of(path):
