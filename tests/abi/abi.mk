@@ -3,6 +3,7 @@
 
 SOURCES := $(wildcard $(TOP)/tests/abi/*.c $(TOP)/tests/abi/host/*.c $(TOP)/tests/abi/gluster/*.c \
              $(TOP)/tests/abi/quorum/*.c $(TOP)/tests/backends/gfapi/*.c)
+SOURCES += $(wildcard $(TOP)/tests/abi/replication/*.c)
 OBJECTS := $(patsubst $(TOP)/tests/%.c,$(OUT)/%.o,$(SOURCES))
 # The services of the host are this program's own, so they need not be hidden.
 CFLAGS := -std=gnu11 -g -Wall -Wextra -Werror -D_GNU_SOURCE -DQBR_HOST_API= $(FLAGS) \

@@ -14,10 +14,10 @@ TEST(replication_reads_of_a_primary_always_fail)
     unsigned i;
 
     for (i = 0; i < 3; i++) {
-        node_bring(&node, PRIMARY, stages[i]);
-        CHECK_INT(node_request(&node, R_READ, 0, 512, 0), -EIO);
+        side_bring(&node, PRIMARY, stages[i]);
+        CHECK_INT(side_request(&node, R_READ, 0, 512, 0), -EIO);
         CHECK_INT(node.active->calls[QBR_CHILD_READ], 0);
-        node_close(&node);
+        side_close(&node);
     }
 }
 
@@ -29,17 +29,17 @@ TEST(replication_changes_of_a_primary_reach_its_disk_only_while_it_runs)
 
     for (k = 0; k < 3; k++) {
         for (i = 0; i < 2; i++) {
-            node_bring(&node, PRIMARY, stages[i]);
-            CHECK_INT(node_request(&node, changes[k], 512, 1024, 0), -EIO);
+            side_bring(&node, PRIMARY, stages[i]);
+            CHECK_INT(side_request(&node, changes[k], 512, 1024, 0), -EIO);
             CHECK_INT(node.active->calls[as_child[k]], 0);
-            node_close(&node);
+            side_close(&node);
         }
-        node_bring(&node, PRIMARY, RUNNING);
-        CHECK_INT(node_request(&node, changes[k], 512, 1024, 0), 0);
+        side_bring(&node, PRIMARY, RUNNING);
+        CHECK_INT(side_request(&node, changes[k], 512, 1024, 0), 0);
         CHECK_INT(node.active->calls[as_child[k]], 1);
         CHECK_INT(node.active->last[as_child[k]].offset, 512);
         CHECK_INT(node.active->last[as_child[k]].bytes, 1024);
-        node_close(&node);
+        side_close(&node);
     }
 }
 
@@ -49,18 +49,18 @@ TEST(replication_failed_change_of_a_primary_is_latched_and_succeeds)
     unsigned k;
 
     for (k = 0; k < 3; k++) {
-        node_bring(&node, PRIMARY, RUNNING);
+        side_bring(&node, PRIMARY, RUNNING);
         disk_fail(node.active, as_child[k], ENOSPC);
-        CHECK_INT(node_request(&node, changes[k], 0, 512, 0), 0);
-        CHECK_CONTAINS(node_get_error(&node), "I/O error");
+        CHECK_INT(side_request(&node, changes[k], 0, 512, 0), 0);
+        CHECK_CONTAINS(side_get_error(&node), "I/O error");
         /* A checkpoint is none of a primary's, and a new start forgets. */
-        CHECK(!node_checkpoint(&node));
-        CHECK(node_get_error(&node));
-        CHECK(!node_stop(&node, false));
-        CHECK(!node_get_error(&node));
-        CHECK(!node_start(&node, PRIMARY));
-        CHECK(!node_get_error(&node));
-        node_close(&node);
+        CHECK(!side_checkpoint(&node));
+        CHECK(side_get_error(&node));
+        CHECK(!side_stop(&node, false));
+        CHECK(!side_get_error(&node));
+        CHECK(!side_start(&node, PRIMARY));
+        CHECK(!side_get_error(&node));
+        side_close(&node);
     }
 }
 
@@ -70,11 +70,11 @@ TEST(replication_change_that_can_be_done_otherwise_is_not_latched)
     unsigned k;
 
     for (k = 1; k < 3; k++) {
-        node_bring(&node, PRIMARY, RUNNING);
+        side_bring(&node, PRIMARY, RUNNING);
         disk_fail(node.active, as_child[k], ENOTSUP);
-        CHECK_INT(node_request(&node, changes[k], 0, 512, QBR_REQ_NO_FALLBACK), -ENOTSUP);
-        CHECK(!node_get_error(&node));
-        node_close(&node);
+        CHECK_INT(side_request(&node, changes[k], 0, 512, QBR_REQ_NO_FALLBACK), -ENOTSUP);
+        CHECK(!side_get_error(&node));
+        side_close(&node);
     }
 }
 
@@ -84,28 +84,28 @@ TEST(replication_requests_of_a_secondary_in_each_stage_without_a_failure)
     struct side_node node;
     unsigned i, k;
 
-    node_bring(&node, SECONDARY, NONE);
-    CHECK_INT(node_request(&node, R_READ, 0, 512, 0), -EIO);
+    side_bring(&node, SECONDARY, NONE);
+    CHECK_INT(side_request(&node, R_READ, 0, 512, 0), -EIO);
     for (k = 0; k < 3; k++) {
-        CHECK_INT(node_request(&node, changes[k], 0, 512, 0), -EIO);
+        CHECK_INT(side_request(&node, changes[k], 0, 512, 0), -EIO);
     }
-    node_close(&node);
+    side_close(&node);
     for (i = 0; i < 4; i++) {
-        node_bring(&node, SECONDARY, stages[i]);
-        CHECK_INT(node_request(&node, R_READ, 4096, 512, 0), 0);
+        side_bring(&node, SECONDARY, stages[i]);
+        CHECK_INT(side_request(&node, R_READ, 4096, 512, 0), 0);
         CHECK_INT(node.active->calls[QBR_CHILD_READ], 1);
         for (k = 0; k < 3; k++) {
-            CHECK_INT(node_request(&node, changes[k], 0, 512, QBR_REQ_MAY_UNMAP), 0);
+            CHECK_INT(side_request(&node, changes[k], 0, 512, QBR_REQ_MAY_UNMAP), 0);
             CHECK_INT(node.active->calls[as_child[k]], 1);
             CHECK_INT(node.secondary->calls[as_child[k]], 0);
             disk_fail(node.active, as_child[k], ENOSPC);
-            CHECK_INT(node_request(&node, changes[k], 0, 512, 0), -ENOSPC);
+            CHECK_INT(side_request(&node, changes[k], 0, 512, 0), -ENOSPC);
         }
         CHECK_INT(node.active->last[QBR_CHILD_READ].offset, 4096);
         disk_fail(node.active, QBR_CHILD_READ, ENXIO);
-        CHECK_INT(node_request(&node, R_READ, 0, 512, 0), -ENXIO);
-        CHECK(!node_get_error(&node));
-        node_close(&node);
+        CHECK_INT(side_request(&node, R_READ, 0, 512, 0), -ENXIO);
+        CHECK(!side_get_error(&node));
+        side_close(&node);
     }
 }
 
@@ -115,12 +115,12 @@ TEST(replication_changes_after_a_failed_failover_go_where_the_data_is)
     unsigned k, at;
 
     for (k = 0; k < 3; k++) {
-        node_bring(&node, SECONDARY, FAILOVER_FAILED);
+        side_bring(&node, SECONDARY, FAILOVER_FAILED);
         memset(node.active->content, 0x11, R_BYTES);
         memset(node.secondary->content, 0x22, R_BYTES);
         /* Sectors 4 to 7, 10 and 12 are above the secondary disk. */
         node.active->above = 0xf0 | 1 << 10 | 1 << 12;
-        CHECK_INT(node_request(&node, changes[k], 2 * 512, 12 * 512, 0), 0);
+        CHECK_INT(side_request(&node, changes[k], 2 * 512, 12 * 512, 0), 0);
         for (at = 0; at < 64; at++) {
             bool inside = at >= 2 && at < 14, above = node.active->above >> at & 1;
 
@@ -129,7 +129,7 @@ TEST(replication_changes_after_a_failed_failover_go_where_the_data_is)
         }
         CHECK_INT(node.active->calls[as_child[k]], 3);
         CHECK_INT(node.secondary->calls[as_child[k]], 4);
-        node_close(&node);
+        side_close(&node);
     }
 }
 
@@ -137,33 +137,33 @@ TEST(replication_split_write_takes_each_piece_from_its_place_in_memory)
 {
     struct side_node node;
 
-    node_bring(&node, SECONDARY, FAILOVER_FAILED);
+    side_bring(&node, SECONDARY, FAILOVER_FAILED);
     node.active->above = 1 << 1;
-    CHECK_INT(node_request(&node, R_WRITE, 0, 3 * 512, 0), 0);
+    CHECK_INT(side_request(&node, R_WRITE, 0, 3 * 512, 0), 0);
     CHECK_INT(node.active->last[QBR_CHILD_WRITE].qiov_offset, 512);
     CHECK_INT(node.active->last[QBR_CHILD_WRITE].bytes, 512);
     CHECK_INT(node.secondary->last[QBR_CHILD_WRITE].qiov_offset, 1024);
     CHECK_INT(node.secondary->last[QBR_CHILD_WRITE].offset, 1024);
-    node_close(&node);
+    side_close(&node);
 }
 
 TEST(replication_split_change_gives_the_error_of_either_disk)
 {
     struct side_node node;
 
-    node_bring(&node, SECONDARY, FAILOVER_FAILED);
+    side_bring(&node, SECONDARY, FAILOVER_FAILED);
     node.active->above = 2;
     disk_fail(node.secondary, QBR_CHILD_WRITE, ENOSPC);
-    CHECK_INT(node_request(&node, R_WRITE, 0, 1024, 0), -ENOSPC);
+    CHECK_INT(side_request(&node, R_WRITE, 0, 1024, 0), -ENOSPC);
     CHECK_INT(node.active->calls[QBR_CHILD_WRITE], 0);
     disk_fail(node.secondary, QBR_CHILD_WRITE, 0);
     disk_fail(node.active, QBR_CHILD_WRITE, EACCES);
-    CHECK_INT(node_request(&node, R_WRITE, 0, 1024, 0), -EACCES);
+    CHECK_INT(side_request(&node, R_WRITE, 0, 1024, 0), -EACCES);
     disk_fail(node.active, QBR_CHILD_ALLOCATED_ABOVE, ENXIO);
-    CHECK_INT(node_request(&node, R_WRITE, 0, 1024, 0), -ENXIO);
+    CHECK_INT(side_request(&node, R_WRITE, 0, 1024, 0), -ENXIO);
     /* Reads go to the active disk as ever. */
-    CHECK_INT(node_request(&node, R_READ, 0, 1024, 0), 0);
-    node_close(&node);
+    CHECK_INT(side_request(&node, R_READ, 0, 1024, 0), 0);
+    side_close(&node);
 }
 
 TEST(replication_resize_is_refused_in_each_stage_and_reaches_no_disk)
@@ -172,11 +172,11 @@ TEST(replication_resize_is_refused_in_each_stage_and_reaches_no_disk)
     enum stage stage;
 
     for (stage = NONE; stage < STAGES; stage++) {
-        node_bring(&node, SECONDARY, stage);
-        CHECK_INT(node_request(&node, R_TRUNCATE, 0, 65536, 0), -ENOTSUP);
-        CHECK_CONTAINS(node_truncate_message(), "can't be resized");
+        side_bring(&node, SECONDARY, stage);
+        CHECK_INT(side_request(&node, R_TRUNCATE, 0, 65536, 0), -ENOTSUP);
+        CHECK_CONTAINS(side_truncate_message(), "can't be resized");
         CHECK_INT(node.active->calls[QBR_CHILD_TRUNCATE], 0);
-        node_close(&node);
+        side_close(&node);
     }
 }
 
@@ -184,11 +184,11 @@ TEST(replication_length_is_the_filtered_disks)
 {
     struct side_node node;
 
-    node_bring(&node, SECONDARY, NONE);
-    CHECK_INT(node_request(&node, R_LENGTH, 0, 0, 0), R_BYTES);
+    side_bring(&node, SECONDARY, NONE);
+    CHECK_INT(side_request(&node, R_LENGTH, 0, 0, 0), R_BYTES);
     disk_fail(node.active, QBR_CHILD_LENGTH, ENXIO);
-    CHECK_INT(node_request(&node, R_LENGTH, 0, 0, 0), -ENXIO);
-    node_close(&node);
+    CHECK_INT(side_request(&node, R_LENGTH, 0, 0, 0), -ENXIO);
+    side_close(&node);
 }
 
 TEST(replication_bad_arguments_are_einval_and_reach_no_disk)
@@ -197,10 +197,10 @@ TEST(replication_bad_arguments_are_einval_and_reach_no_disk)
     Error *error = NULL;
     unsigned k;
 
-    node_bring(&node, SECONDARY, RUNNING);
+    side_bring(&node, SECONDARY, RUNNING);
     for (k = 0; k < 3; k++) {
-        CHECK_INT(node_request(&node, changes[k], -512, 512, 0), -EINVAL);
-        CHECK_INT(node_request(&node, changes[k], INT64_MAX - 100, 512, 0), -EINVAL);
+        CHECK_INT(side_request(&node, changes[k], -512, 512, 0), -EINVAL);
+        CHECK_INT(side_request(&node, changes[k], INT64_MAX - 100, 512, 0), -EINVAL);
         CHECK_INT(node.active->calls[as_child[k]], 0);
     }
     CHECK_INT(qbr_replication_co_preadv(&node.bs, 0, 512, NULL, 0), -EINVAL);
@@ -220,7 +220,7 @@ TEST(replication_bad_arguments_are_einval_and_reach_no_disk)
     error_free(error);
     /* Nobody has to listen. */
     qbr_replication_stop(NULL, false, NULL);
-    node_close(&node);
+    side_close(&node);
 }
 
 TEST(replication_permissions_follow_the_child_and_the_node)

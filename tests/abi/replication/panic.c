@@ -30,7 +30,7 @@ static int64_t call_open(struct scene *scene)
 {
     BlockDriverState bs = { .name = "another" };
     Error *error = NULL;
-    int ret = node_open_with(&bs, "file=active,mode=primary", &error);
+    int ret = side_open_with(&bs, "file=active,mode=primary", &error);
 
     CHECK(!bs.state && error);
     error_free(error);
@@ -56,25 +56,25 @@ static int64_t call_child_perm(struct scene *scene)
 
 static int64_t call_start(struct scene *scene)
 {
-    scene->message = node_start(&scene->node, SECONDARY);
+    scene->message = side_start(&scene->node, SECONDARY);
     return 0;
 }
 
 static int64_t call_checkpoint(struct scene *scene)
 {
-    scene->message = node_checkpoint(&scene->node);
+    scene->message = side_checkpoint(&scene->node);
     return 0;
 }
 
 static int64_t call_get_error(struct scene *scene)
 {
-    scene->message = node_get_error(&scene->node);
+    scene->message = side_get_error(&scene->node);
     return 0;
 }
 
 static int64_t call_stop(struct scene *scene)
 {
-    scene->message = node_stop(&scene->node, true);
+    scene->message = side_stop(&scene->node, true);
     return 0;
 }
 
@@ -92,16 +92,16 @@ static int64_t call_commit_ended(struct scene *scene)
 
 static int64_t call_co_truncate(struct scene *scene)
 {
-    int64_t ret = node_request(&scene->node, R_TRUNCATE, 0, 512, 0);
+    int64_t ret = side_request(&scene->node, R_TRUNCATE, 0, 512, 0);
 
-    scene->message = *node_truncate_message() ? "set" : NULL;
+    scene->message = *side_truncate_message() ? "set" : NULL;
     return ret;
 }
 
 #define REQUEST(name, op)                                                \
     static int64_t call_##name(struct scene *scene)                      \
     {                                                                    \
-        return node_request(&scene->node, op, 0, 512, 0);                \
+        return side_request(&scene->node, op, 0, 512, 0);                \
     }
 
 REQUEST(getlength, R_LENGTH)
@@ -149,18 +149,18 @@ static void check_panic(void *opaque)
     if (!export) {
         test_fail(__FILE__, __LINE__, "%s is exported, but panic.c doesn't know how to call it", name);
     }
-    node_bring(&scene.node, SECONDARY, RUNNING);
+    side_bring(&scene.node, SECONDARY, RUNNING);
     qbr_test_panic_in(name);
     CHECK_INT(export->call(&scene), export->expected);
     CHECK_INT(errors_reported(), 1);
     CHECK_CONTAINS(last_error_reported(), name);
     CHECK(!!scene.message == export->sets_error);
-    CHECK_INT(node_request(&scene.node, R_READ, 0, 512, 0), export->poisons ? -EIO : 0);
-    CHECK_INT(node_request(&scene.node, R_WRITE, 0, 512, 0), export->poisons ? -EIO : 0);
-    CHECK(!!node_checkpoint(&scene.node) == export->poisons);
+    CHECK_INT(side_request(&scene.node, R_READ, 0, 512, 0), export->poisons ? -EIO : 0);
+    CHECK_INT(side_request(&scene.node, R_WRITE, 0, 512, 0), export->poisons ? -EIO : 0);
+    CHECK(!!side_checkpoint(&scene.node) == export->poisons);
     /* Said once, however many requests came after. */
     CHECK_INT(errors_reported(), 1);
-    node_close(&scene.node);
+    side_close(&scene.node);
 }
 
 __attribute__((constructor)) static void add_tests(void)

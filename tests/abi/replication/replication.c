@@ -18,7 +18,7 @@ static const char *told(Error *error)
     return message;
 }
 
-int node_open_with(BlockDriverState *bs, const char *options, Error **errp)
+int side_open_with(BlockDriverState *bs, const char *options, Error **errp)
 {
     struct options *dict = options_new(options);
     int ret;
@@ -32,7 +32,7 @@ int node_open_with(BlockDriverState *bs, const char *options, Error **errp)
     return ret;
 }
 
-void node_open(struct side_node *node, enum side side)
+void side_open(struct side_node *node, enum side side)
 {
     static const char *const options[] = {
         "file=active,mode=primary",
@@ -52,7 +52,7 @@ void node_open(struct side_node *node, enum side side)
         .secondary_has_user = true, .can_be_emptied = true, .hidden_read_only = true, .top = "top",
         .cancelled_commit = -ECANCELED,
     };
-    ret = node_open_with(&node->bs, options[side], &error);
+    ret = side_open_with(&node->bs, options[side], &error);
     if (ret < 0) {
         test_fail(__FILE__, __LINE__, "open fails with %d: %s", ret, error ? error->message : "no error set");
     }
@@ -60,7 +60,7 @@ void node_open(struct side_node *node, enum side side)
     CHECK_INT(replica.registered, 1);
 }
 
-void node_close(struct side_node *node)
+void side_close(struct side_node *node)
 {
     qbr_replication_close(&node->bs);
     CHECK(!node->bs.state);
@@ -75,7 +75,7 @@ void node_close(struct side_node *node)
     disk_free(node->secondary);
 }
 
-void node_check_let_go(struct side_node *node)
+void side_check_let_go(struct side_node *node)
 {
     CHECK_INT(node->bs.child_count, 1);
     CHECK_INT(replica.blocked, 0);
@@ -83,18 +83,18 @@ void node_check_let_go(struct side_node *node)
     CHECK(!replica.backup_runs);
 }
 
-void node_bring(struct side_node *node, enum side side, enum stage stage)
+void side_bring(struct side_node *node, enum side side, enum stage stage)
 {
-    node_open(node, side);
+    side_open(node, side);
     if (stage != NONE) {
-        CHECK(!node_start(node, side));
+        CHECK(!side_start(node, side));
     }
     if (stage == STOPPED) {
-        CHECK(!node_stop(node, false));
+        CHECK(!side_stop(node, false));
     }
     if (stage == FAILOVER || stage == FAILOVER_FAILED || stage == FAILED_OVER) {
         CHECK_INT(side, SECONDARY);
-        CHECK(!node_stop(node, true));
+        CHECK(!side_stop(node, true));
     }
     if (stage == FAILOVER_FAILED) {
         replica_end_commit(-ENOSPC);
@@ -104,7 +104,7 @@ void node_bring(struct side_node *node, enum side side, enum stage stage)
     }
 }
 
-const char *node_start(struct side_node *node, enum side as)
+const char *side_start(struct side_node *node, enum side as)
 {
     Error *error = NULL;
 
@@ -112,7 +112,7 @@ const char *node_start(struct side_node *node, enum side as)
     return told(error);
 }
 
-const char *node_stop(struct side_node *node, bool failover)
+const char *side_stop(struct side_node *node, bool failover)
 {
     Error *error = NULL;
 
@@ -120,7 +120,7 @@ const char *node_stop(struct side_node *node, bool failover)
     return told(error);
 }
 
-const char *node_checkpoint(struct side_node *node)
+const char *side_checkpoint(struct side_node *node)
 {
     Error *error = NULL;
 
@@ -128,7 +128,7 @@ const char *node_checkpoint(struct side_node *node)
     return told(error);
 }
 
-const char *node_get_error(struct side_node *node)
+const char *side_get_error(struct side_node *node)
 {
     Error *error = NULL;
 
@@ -171,7 +171,7 @@ static void entry(void *opaque)
     }
 }
 
-int64_t node_request(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes, unsigned flags)
+int64_t side_request(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes, unsigned flags)
 {
     struct request rq = {
         .bs = &node->bs, .op = op, .offset = offset, .bytes = bytes, .flags = flags, .qiov = qiov_flat(bytes),
@@ -184,7 +184,7 @@ int64_t node_request(struct side_node *node, enum replication_op op, int64_t off
     return rq.ret;
 }
 
-const char *node_truncate_message(void)
+const char *side_truncate_message(void)
 {
     return message;
 }

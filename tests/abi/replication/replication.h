@@ -27,26 +27,26 @@ enum replication_op { R_READ, R_WRITE, R_ZERO, R_DISCARD, R_TRUNCATE, R_LENGTH }
 #define R_BYTES 32768
 
 /* Opens a node over new disks of R_BYTES bytes. */
-void node_open(struct side_node *node, enum side side);
+void side_open(struct side_node *node, enum side side);
 /* Closes it as the block layer does, checks that nothing is left, and frees the disks. */
-void node_close(struct side_node *node);
+void side_close(struct side_node *node);
 /* Opens one with these options over a disk named "active". */
-int node_open_with(BlockDriverState *bs, const char *options, Error **errp);
+int side_open_with(BlockDriverState *bs, const char *options, Error **errp);
 /* Brings a new node to a stage. */
-void node_bring(struct side_node *node, enum side side, enum stage stage);
+void side_bring(struct side_node *node, enum side side, enum stage stage);
 
 /* Does something; NULL if that worked, else the message, valid until the next call. */
-const char *node_start(struct side_node *node, enum side as);
-const char *node_stop(struct side_node *node, bool failover);
-const char *node_checkpoint(struct side_node *node);
-const char *node_get_error(struct side_node *node);
+const char *side_start(struct side_node *node, enum side as);
+const char *side_stop(struct side_node *node, bool failover);
+const char *side_checkpoint(struct side_node *node);
+const char *side_get_error(struct side_node *node);
 
 /* A request of @bytes at @offset, in a coroutine. */
-int64_t node_request(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes, unsigned flags);
+int64_t side_request(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes, unsigned flags);
 /* The message of the last truncate. */
-const char *node_truncate_message(void);
+const char *side_truncate_message(void);
 
 /* Checks that the node holds nothing of what a started secondary does. */
-void node_check_let_go(struct side_node *node);
+void side_check_let_go(struct side_node *node);
 
 #endif

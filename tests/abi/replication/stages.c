@@ -38,9 +38,9 @@ TEST(replication_start_in_each_stage)
         for (as = PRIMARY; as <= SECONDARY; as++) {
             for (stage = NONE; stage < STAGES; stage++) {
                 if (can_be(side, stage)) {
-                    node_bring(&node, side, stage);
-                    check("start", side, stage, node_start(&node, as), expected[side][as][stage]);
-                    node_close(&node);
+                    side_bring(&node, side, stage);
+                    check("start", side, stage, side_start(&node, as), expected[side][as][stage]);
+                    side_close(&node);
                 }
             }
         }
@@ -65,14 +65,14 @@ TEST(replication_checkpoint_get_error_and_stop_in_each_stage)
             if (!can_be(side, stage)) {
                 continue;
             }
-            node_bring(&node, side, stage);
-            check("get_error", side, stage, node_get_error(&node), get_error[side][stage]);
-            check("checkpoint", side, stage, node_checkpoint(&node), checkpoint[side][stage]);
-            node_close(&node);
+            side_bring(&node, side, stage);
+            check("get_error", side, stage, side_get_error(&node), get_error[side][stage]);
+            check("checkpoint", side, stage, side_checkpoint(&node), checkpoint[side][stage]);
+            side_close(&node);
             for (failover = false;; failover = true) {
-                node_bring(&node, side, stage);
-                check(failover ? "failover" : "stop", side, stage, node_stop(&node, failover), stop[stage]);
-                node_close(&node);
+                side_bring(&node, side, stage);
+                check(failover ? "failover" : "stop", side, stage, side_stop(&node, failover), stop[stage]);
+                side_close(&node);
                 if (failover) {
                     break;
                 }
@@ -90,8 +90,8 @@ TEST(replication_close_in_each_stage_leaves_nothing_behind)
     for (side = PRIMARY; side <= SECONDARY; side++) {
         for (stage = NONE; stage < STAGES; stage++) {
             if (can_be(side, stage)) {
-                node_bring(&node, side, stage);
-                node_close(&node);
+                side_bring(&node, side, stage);
+                side_close(&node);
             }
         }
     }
@@ -101,9 +101,9 @@ TEST(replication_close_keeps_what_the_disks_hold)
 {
     struct side_node node;
 
-    node_bring(&node, SECONDARY, RUNNING);
+    side_bring(&node, SECONDARY, RUNNING);
     CHECK_INT(replica.emptied_active, 1);
-    node_close(&node);
+    side_close(&node);
     CHECK_INT(replica.emptied_active, 1);
     CHECK_INT(replica.emptied_hidden, 1);
     CHECK(replica.hidden_read_only);
@@ -113,7 +113,7 @@ TEST(replication_start_of_a_secondary_makes_writable_what_was_not_and_begins_wit
 {
     struct side_node node;
 
-    node_bring(&node, SECONDARY, RUNNING);
+    side_bring(&node, SECONDARY, RUNNING);
     CHECK(!replica.hidden_read_only && !replica.secondary_read_only);
     CHECK_INT(replica.reopened, 1);
     CHECK_INT(node.bs.child_count, 3);
@@ -123,10 +123,10 @@ TEST(replication_start_of_a_secondary_makes_writable_what_was_not_and_begins_wit
     CHECK_INT(replica.checkpoints, 1);
     CHECK_INT(replica.emptied_active, 1);
     CHECK_INT(replica.emptied_hidden, 1);
-    CHECK(!node_checkpoint(&node));
+    CHECK(!side_checkpoint(&node));
     CHECK_INT(replica.checkpoints, 2);
     CHECK_INT(replica.emptied_hidden, 2);
-    node_close(&node);
+    side_close(&node);
 }
 
 static void check_failing_start(enum replica_step step, const char *words)
@@ -134,19 +134,19 @@ static void check_failing_start(enum replica_step step, const char *words)
     struct side_node node;
     unsigned round;
 
-    node_open(&node, SECONDARY);
+    side_open(&node, SECONDARY);
     for (round = 0; round < 3; round++) {
         replica.failing = step;
-        check("start", SECONDARY, NONE, node_start(&node, SECONDARY), words);
-        node_check_let_go(&node);
-        CHECK_CONTAINS(node_get_error(&node), NOT_RUNNING);
-        CHECK_INT(node_request(&node, R_WRITE, 0, 512, 0), -EIO);
+        check("start", SECONDARY, NONE, side_start(&node, SECONDARY), words);
+        side_check_let_go(&node);
+        CHECK_CONTAINS(side_get_error(&node), NOT_RUNNING);
+        CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), -EIO);
     }
     replica.failing = STEP_NONE;
-    CHECK(!node_start(&node, SECONDARY));
-    CHECK(!node_get_error(&node));
-    CHECK_INT(node_request(&node, R_WRITE, 0, 512, 0), 0);
-    node_close(&node);
+    CHECK(!side_start(&node, SECONDARY));
+    CHECK(!side_get_error(&node));
+    CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), 0);
+    side_close(&node);
 }
 
 TEST(replication_start_that_fails_at_any_step_leaves_nothing_behind_and_can_be_repeated)
@@ -165,66 +165,66 @@ TEST(replication_start_of_a_secondary_names_what_is_wrong_with_its_disks)
 {
     struct side_node node;
 
-    node_open(&node, SECONDARY);
+    side_open(&node, SECONDARY);
     replica.hidden = NULL;
-    CHECK_CONTAINS(node_start(&node, SECONDARY), "Active disk doesn't have backing file");
+    CHECK_CONTAINS(side_start(&node, SECONDARY), "Active disk doesn't have backing file");
     replica.hidden = node.hidden;
     replica.secondary = NULL;
-    CHECK_CONTAINS(node_start(&node, SECONDARY), "Hidden disk doesn't have backing file");
+    CHECK_CONTAINS(side_start(&node, SECONDARY), "Hidden disk doesn't have backing file");
     replica.secondary = node.secondary;
     replica.secondary_has_user = false;
-    CHECK_CONTAINS(node_start(&node, SECONDARY), "block backend");
+    CHECK_CONTAINS(side_start(&node, SECONDARY), "block backend");
     replica.secondary_has_user = true;
     node.hidden->length -= 512;
-    CHECK_CONTAINS(node_start(&node, SECONDARY), "length");
+    CHECK_CONTAINS(side_start(&node, SECONDARY), "length");
     node.hidden->length += 512;
     replica.can_be_emptied = false;
-    CHECK_CONTAINS(node_start(&node, SECONDARY), "make_empty");
+    CHECK_CONTAINS(side_start(&node, SECONDARY), "make_empty");
     replica.can_be_emptied = true;
-    node_check_let_go(&node);
-    CHECK(!node_start(&node, SECONDARY));
-    node_close(&node);
+    side_check_let_go(&node);
+    CHECK(!side_start(&node, SECONDARY));
+    side_close(&node);
 }
 
 TEST(replication_start_of_a_read_only_secondary_is_refused)
 {
     struct side_node node;
 
-    node_open(&node, SECONDARY);
+    side_open(&node, SECONDARY);
     replica.writable = false;
-    CHECK_CONTAINS(node_start(&node, SECONDARY), "read-only");
+    CHECK_CONTAINS(side_start(&node, SECONDARY), "read-only");
     replica.writable = true;
-    CHECK(!node_start(&node, SECONDARY));
-    node_close(&node);
+    CHECK(!side_start(&node, SECONDARY));
+    side_close(&node);
 }
 
 TEST(replication_stop_of_a_secondary_empties_its_disks_and_clears_the_latch)
 {
     struct side_node node;
 
-    node_bring(&node, SECONDARY, RUNNING);
-    CHECK(!node_stop(&node, false));
+    side_bring(&node, SECONDARY, RUNNING);
+    CHECK(!side_stop(&node, false));
     CHECK_INT(replica.emptied_active, 2);
     CHECK_INT(replica.emptied_hidden, 2);
-    node_check_let_go(&node);
-    CHECK(!node_get_error(&node));
-    CHECK_INT(node_request(&node, R_READ, 0, 512, 0), 0);
-    node_close(&node);
+    side_check_let_go(&node);
+    CHECK(!side_get_error(&node));
+    CHECK_INT(side_request(&node, R_READ, 0, 512, 0), 0);
+    side_close(&node);
 }
 
 TEST(replication_stop_that_cannot_empty_a_disk_says_so_and_stops)
 {
     struct side_node node;
 
-    node_bring(&node, SECONDARY, RUNNING);
+    side_bring(&node, SECONDARY, RUNNING);
     replica.failing = STEP_EMPTY_HIDDEN;
-    CHECK_CONTAINS(node_stop(&node, false), "the host fails here");
+    CHECK_CONTAINS(side_stop(&node, false), "the host fails here");
     replica.failing = STEP_NONE;
-    node_check_let_go(&node);
-    CHECK_CONTAINS(node_get_error(&node), "I/O error");
-    CHECK(!node_start(&node, SECONDARY));
-    CHECK(!node_get_error(&node));
-    node_close(&node);
+    side_check_let_go(&node);
+    CHECK_CONTAINS(side_get_error(&node), "I/O error");
+    CHECK(!side_start(&node, SECONDARY));
+    CHECK(!side_get_error(&node));
+    side_close(&node);
 }
 
 TEST(replication_starts_again_after_a_stop_on_both_sides)
@@ -234,14 +234,14 @@ TEST(replication_starts_again_after_a_stop_on_both_sides)
     unsigned round;
 
     for (side = PRIMARY; side <= SECONDARY; side++) {
-        node_bring(&node, side, RUNNING);
+        side_bring(&node, side, RUNNING);
         for (round = 0; round < 3; round++) {
-            CHECK(!node_stop(&node, false));
-            CHECK(!node_start(&node, side));
-            CHECK(!node_get_error(&node));
-            CHECK_INT(node_request(&node, R_WRITE, 0, 512, 0), 0);
+            CHECK(!side_stop(&node, false));
+            CHECK(!side_start(&node, side));
+            CHECK(!side_get_error(&node));
+            CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), 0);
         }
-        node_close(&node);
+        side_close(&node);
     }
 }
 
@@ -249,37 +249,37 @@ TEST(replication_failover_tells_no_error_while_it_runs)
 {
     struct side_node node;
 
-    node_bring(&node, SECONDARY, FAILOVER);
-    CHECK(!node_get_error(&node));
+    side_bring(&node, SECONDARY, FAILOVER);
+    CHECK(!side_get_error(&node));
     CHECK_INT(replica.commits, 1);
     CHECK_INT(replica.blocked, 0);
     CHECK_INT(node.bs.child_count, 3);
     replica_end_commit(0);
-    CHECK(!node_get_error(&node));
+    CHECK(!side_get_error(&node));
     CHECK_INT(node.bs.child_count, 1);
-    node_close(&node);
+    side_close(&node);
 }
 
 TEST(replication_failover_that_cannot_begin_has_failed_and_close_works)
 {
     struct side_node node;
 
-    node_bring(&node, SECONDARY, RUNNING);
+    side_bring(&node, SECONDARY, RUNNING);
     replica.failing = STEP_COMMIT;
-    CHECK_CONTAINS(node_stop(&node, true), "the host fails here");
-    CHECK_CONTAINS(node_get_error(&node), "the failover failed");
-    CHECK_CONTAINS(node_stop(&node, true), NOT_RUNNING);
-    CHECK_INT(node_request(&node, R_READ, 0, 512, 0), 0);
-    node_close(&node);
+    CHECK_CONTAINS(side_stop(&node, true), "the host fails here");
+    CHECK_CONTAINS(side_get_error(&node), "the failover failed");
+    CHECK_CONTAINS(side_stop(&node, true), NOT_RUNNING);
+    CHECK_INT(side_request(&node, R_READ, 0, 512, 0), 0);
+    side_close(&node);
 }
 
 TEST(replication_close_completes_a_failover_that_can_be_completed)
 {
     struct side_node node;
 
-    node_bring(&node, SECONDARY, FAILOVER);
+    side_bring(&node, SECONDARY, FAILOVER);
     replica.cancelled_commit = 0;
-    node_close(&node);
+    side_close(&node);
     CHECK_INT(replica.commits, 1);
 }
 
@@ -287,21 +287,21 @@ TEST(replication_tells_that_its_backup_has_ended)
 {
     struct side_node node;
 
-    node_bring(&node, SECONDARY, RUNNING);
+    side_bring(&node, SECONDARY, RUNNING);
     replica_end_backup(-ENOSPC);
     CHECK_INT(replica.blocked, 0);
-    CHECK_CONTAINS(node_get_error(&node), "I/O error");
-    CHECK_CONTAINS(node_checkpoint(&node), NO_BACKUP);
+    CHECK_CONTAINS(side_get_error(&node), "I/O error");
+    CHECK_CONTAINS(side_checkpoint(&node), NO_BACKUP);
     /* It can still take over, or be stopped and started again. */
-    CHECK(!node_stop(&node, false));
-    CHECK(!node_get_error(&node));
-    CHECK(!node_start(&node, SECONDARY));
+    CHECK(!side_stop(&node, false));
+    CHECK(!side_get_error(&node));
+    CHECK(!side_start(&node, SECONDARY));
     replica_end_backup(-EIO);
-    CHECK(!node_stop(&node, true));
-    CHECK_CONTAINS(node_get_error(&node), "I/O error");
+    CHECK(!side_stop(&node, true));
+    CHECK_CONTAINS(side_get_error(&node), "I/O error");
     replica_end_commit(0);
-    CHECK(!node_get_error(&node));
-    node_close(&node);
+    CHECK(!side_get_error(&node));
+    side_close(&node);
 }
 
 TEST(replication_open_refuses_bad_options_and_names_them)
@@ -320,7 +320,7 @@ TEST(replication_open_refuses_bad_options_and_names_them)
         BlockDriverState bs = { .name = "r" };
         Error *error = NULL;
 
-        CHECK_INT(node_open_with(&bs, bad[i][0], &error), -EINVAL);
+        CHECK_INT(side_open_with(&bs, bad[i][0], &error), -EINVAL);
         CHECK_CONTAINS(error->message, bad[i][1]);
         CHECK(!bs.state);
         CHECK_INT(bs.child_count, 0);
