@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 
 use super::arg;
 use super::guard::{self, Explain};
-use crate::abi::{BlockReopenQueue, QBR_REQ_MAY_UNMAP, QBR_REQ_NO_FALLBACK, QBR_REQ_WRITE_UNCHANGED};
+use crate::abi::{BlockReopenQueue, QBR_REQ_MAY_UNMAP, QBR_REQ_WRITE_UNCHANGED};
 use crate::driver::replication::{permissions, Error as ReplicationError, Mode, Options, Replication};
 use crate::errno::Errno;
 use crate::host::options::take_from_qdict;
@@ -25,10 +25,11 @@ use crate::sys::host::{
 /// The options of a node besides its child; what isn't named here stays for the block layer to refuse.
 const RUNTIME_OPTIONS: [&CStr; 2] = [c"mode", c"top-id"];
 
-/// The request flags that a node takes; a child that doesn't have one of them has the block layer do without.
+/// The request flags that a node takes; a child that doesn't have one of them has the block layer do without. Zeroes that are to
+/// be written quickly or not at all are not among them: of a primary and the disk beside it, only one might do it.
 const FLAGS: Flags = Flags {
     write: QBR_REQ_WRITE_UNCHANGED,
-    zero: QBR_REQ_WRITE_UNCHANGED | QBR_REQ_MAY_UNMAP | QBR_REQ_NO_FALLBACK,
+    zero: QBR_REQ_WRITE_UNCHANGED | QBR_REQ_MAY_UNMAP,
     truncate: 0,
 };
 

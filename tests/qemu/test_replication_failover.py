@@ -54,7 +54,8 @@ def end_by_cutting_the_connection(pair, on_primary, on_secondary):
     with pair.primary.client() as client:
         on_primary.change(client)
         on_primary.compare(client, "the primary after the cut")
-    check("I/O error" in (status(pair.primary.machine) or ""), "the primary tells no error")
+    found = status(pair.primary.machine)
+    check(found and "I/O error" in found, f"the primary tells {found}")
     end_by_killing_the_primary(pair, on_primary, on_secondary)
 
 

@@ -38,7 +38,7 @@ def free_port():
 
 
 def file_of(path):
-    return {"driver": "file", "filename": path, "locking": "off"}
+    return {"driver": "file", "filename": path, "locking": "off", "discard": "unmap"}
 
 
 def quorum_over(child, name):
@@ -102,8 +102,10 @@ class Secondary:
         return Client(self.t.work, self.socket, "top")
 
     def cut(self):
-        """Take the primary's way to the disk."""
-        self.machine.unexport("disk")
+        """Take the primary's way to the disk, if it is still there."""
+        # The export shows the node that the backup has put above the disk.
+        if any(export["id"].endswith("-disk") for export in self.machine.command("query-block-exports")):
+            self.machine.unexport("disk")
 
     def fail_over(self):
         """Take over, and wait until that is over."""
