@@ -27,11 +27,8 @@ const RUNTIME_OPTIONS: [&CStr; 2] = [c"mode", c"top-id"];
 
 /// The request flags that a node takes; a child that doesn't have one of them has the block layer do without. Zeroes that are to
 /// be written quickly or not at all are not among them: of a primary and the disk beside it, only one might do it.
-const FLAGS: Flags = Flags {
-    write: QBR_REQ_WRITE_UNCHANGED,
-    zero: QBR_REQ_WRITE_UNCHANGED | QBR_REQ_MAY_UNMAP,
-    truncate: 0,
-};
+const FLAGS: Flags =
+    Flags { write: QBR_REQ_WRITE_UNCHANGED, zero: QBR_REQ_WRITE_UNCHANGED | QBR_REQ_MAY_UNMAP, truncate: 0 };
 
 impl Explain for ReplicationError {
     fn into_host(self) -> Option<HostError> {
@@ -260,7 +257,7 @@ unsafe fn operation(
     unsafe { guard::call_errp::<Replication, ReplicationError>(export, bs, errp, work) };
 }
 
-/// Starts the replication of @bs, as @mode (QBR_REPLICATION_*) if that is its side. Main loop. On failure @errp is set and all is as
+/// Starts the replication of @bs, as @mode (`QBR_REPLICATION_*`) if that is its side. Main loop. On failure @errp is set and all is as
 /// before.
 ///
 /// # Safety
@@ -320,7 +317,7 @@ pub unsafe extern "C" fn qbr_replication_stop(
     unsafe { operation(c"qbr_replication_stop", bs, errp, body) }
 }
 
-/// The job that qbr_host_backup_start() started has ended with @ret. Main loop, also during a call of the driver's.
+/// The job that `qbr_host_backup_start()` started has ended with @ret. Main loop, also during a call of the driver's.
 ///
 /// # Safety
 /// Pointers as they were passed to that service.
@@ -330,7 +327,7 @@ pub unsafe extern "C" fn qbr_replication_backup_ended(bs: *mut BlockDriverState,
     unsafe { job_ended(c"qbr_replication_backup_ended", bs, |_, replication| replication.backup_ended()) }
 }
 
-/// The job that qbr_host_commit_start() started has ended with @ret. Main loop, also during a call of the driver's.
+/// The job that `qbr_host_commit_start()` started has ended with @ret. Main loop, also during a call of the driver's.
 ///
 /// # Safety
 /// Pointers as they were passed to that service.
@@ -349,11 +346,7 @@ pub unsafe extern "C" fn qbr_replication_commit_ended(bs: *mut BlockDriverState,
 ///
 /// # Safety
 /// As for the exports.
-unsafe fn job_ended(
-    export: &'static CStr,
-    bs: *mut BlockDriverState,
-    body: impl FnOnce(Bs, &Replication),
-) {
+unsafe fn job_ended(export: &'static CStr, bs: *mut BlockDriverState, body: impl FnOnce(Bs, &Replication)) {
     let node = bs;
     let work = || {
         let Some(bs) = NonNull::new(bs) else { return };

@@ -207,4 +207,3 @@ impl Child {
         .map_err(|error| (ret != crate::errno::Errno::ENOMEDIUM.to_ret() || error.is_some()).then_some(error))
     }
 }
-

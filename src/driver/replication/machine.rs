@@ -172,7 +172,9 @@ impl Status {
         match (self.mode, self.stage) {
             (Mode::Primary, _) | (_, Stage::Failover | Stage::Done(_)) => Ok(Verdict::Ignore),
             (Mode::Secondary, Stage::Running) if has_backup => Ok(Verdict::Act),
-            (Mode::Secondary, Stage::None | Stage::Running | Stage::FailoverFailed) => Err(StageError::NoBackup),
+            (Mode::Secondary, Stage::None | Stage::Running | Stage::FailoverFailed) => {
+                Err(StageError::NoBackup)
+            }
         }
     }
 
@@ -283,11 +285,7 @@ mod tests {
         let running = Err(StageError::Running);
         check(Mode::Primary, |s| s.start(Mode::Primary), [ACT, running, IGNORE, running, ACT, IGNORE]);
         let wrong = Err(StageError::Mode { needs: 0, got: 1 });
-        check(
-            Mode::Primary,
-            |s| s.start(Mode::Secondary),
-            [wrong, running, IGNORE, running, IGNORE, IGNORE],
-        );
+        check(Mode::Primary, |s| s.start(Mode::Secondary), [wrong, running, IGNORE, running, IGNORE, IGNORE]);
     }
 
     #[test]
@@ -296,11 +294,7 @@ mod tests {
         let (failing, over) = (Err(StageError::FailingOver), Err(StageError::FailedOver));
         check(Mode::Secondary, |s| s.start(Mode::Secondary), [ACT, running, failing, running, ACT, over]);
         let wrong = Err(StageError::Mode { needs: 1, got: 0 });
-        check(
-            Mode::Secondary,
-            |s| s.start(Mode::Primary),
-            [wrong, running, IGNORE, running, IGNORE, IGNORE],
-        );
+        check(Mode::Secondary, |s| s.start(Mode::Primary), [wrong, running, IGNORE, running, IGNORE, IGNORE]);
     }
 
     #[test]
@@ -317,7 +311,11 @@ mod tests {
     fn get_error_in_each_stage() {
         let failed = Err(StageError::Failover(Errno::EIO));
         for mode in [Mode::Primary, Mode::Secondary] {
-            check(mode, Status::get_error, [Err(StageError::NotRunning), Ok(()), Ok(()), failed, Ok(()), Ok(())]);
+            check(
+                mode,
+                Status::get_error,
+                [Err(StageError::NotRunning), Ok(()), Ok(()), failed, Ok(()), Ok(())],
+            );
             let io = Err(StageError::Io(Errno::ENOMEM));
             let failed = Err(StageError::Failover(Errno::ENOMEM));
             check(

@@ -7,7 +7,7 @@
 //! through [`Replication::backup_ended`] and [`Replication::commit_ended`], also from within a cancel.
 
 use super::error::Error;
-use super::machine::{Mode, StageError, Stage, Verdict};
+use super::machine::{Mode, Stage, StageError, Verdict};
 use super::options::Options;
 use super::state::{Held, Replication};
 use crate::errno::Errno;
