@@ -847,7 +847,7 @@ void qbr_replication_child_perm(BlockDriverState *bs,
                                 uint64_t *nshared);
 
 /*
- Starts the replication of @bs, as @mode (QBR_REPLICATION_*) if that is its side. Main loop. On failure @errp is set and all is as
+ Starts the replication of @bs, as @mode (`QBR_REPLICATION_*`) if that is its side. Main loop. On failure @errp is set and all is as
  before.
 
  # Safety
@@ -885,7 +885,7 @@ void qbr_replication_stop(BlockDriverState *bs,
                           Error **errp);
 
 /*
- The job that qbr_host_backup_start() started has ended with @ret. Main loop, also during a call of the driver's.
+ The job that `qbr_host_backup_start()` started has ended with @ret. Main loop, also during a call of the driver's.
 
  # Safety
  Pointers as they were passed to that service.
@@ -894,7 +894,7 @@ void qbr_replication_backup_ended(BlockDriverState *bs,
                                   int _ret);
 
 /*
- The job that qbr_host_commit_start() started has ended with @ret. Main loop, also during a call of the driver's.
+ The job that `qbr_host_commit_start()` started has ended with @ret. Main loop, also during a call of the driver's.
 
  # Safety
  Pointers as they were passed to that service.
