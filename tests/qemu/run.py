@@ -33,7 +33,7 @@ from lib.model import Mismatch  # noqa: E402
 TOPICS = ("loading", "images", "options", "translators", "uri", "io", "nbd_model", "reopen", "interop", "close", "failures",
           "quorum_loading", "quorum_options", "quorum_children", "quorum_io", "quorum_resize", "quorum_discard",
           "quorum_backends", "quorum_guest", "quorum_memory", "quorum_table",
-          "replication_stages", "replication_failover", "replication_documents")
+          "replication_stages", "replication_table", "replication_failover", "replication_documents")
 DRIVERS = ("gluster", "quorum", "replication")
 VOLUMES = (("plain", "plain"), ("replica3", "replica3"), ("shard", "shard"))
 PRINTING = threading.Lock()
