@@ -137,14 +137,14 @@ pub unsafe extern "C" fn qbr_replication_co_preadv(
     qiov: *mut QEMUIOVector,
     _flags: c_uint,
 ) -> c_int {
-    let body = async |_: &_, replication: &Replication| -> Result<c_int, ReplicationError> {
+    let body = |replication: &Replication| -> Result<c_int, ReplicationError> {
         let range = ByteRange::new(offset, bytes)?;
         // SAFETY: the vector and its memory are valid until the request ends, which is in this very call.
         let iov = unsafe { GuestIov::from_raw(arg::not_null(qiov)?) };
         replication.read(&iov, range).map(|()| 0)
     };
     // SAFETY: the block layer passes a valid node.
-    unsafe { guard::request(c"qbr_replication_co_preadv", bs, body) }
+    unsafe { guard::direct(c"qbr_replication_co_preadv", bs, body) }
 }
 
 /// `.bdrv_co_pwritev`. Writes @bytes bytes of @qiov from @offset on. Coroutine. 0 or -errno.
@@ -159,14 +159,14 @@ pub unsafe extern "C" fn qbr_replication_co_pwritev(
     qiov: *mut QEMUIOVector,
     flags: c_uint,
 ) -> c_int {
-    let body = async |_: &_, replication: &Replication| -> Result<c_int, ReplicationError> {
+    let body = |replication: &Replication| -> Result<c_int, ReplicationError> {
         let range = ByteRange::new(offset, bytes)?;
         // SAFETY: the vector and its memory are valid until the request ends, which is in this very call.
         let iov = unsafe { GuestIov::from_raw(arg::not_null(qiov)?) };
         replication.write(&iov, range, flags).map(|()| 0)
     };
     // SAFETY: the block layer passes a valid node.
-    unsafe { guard::request(c"qbr_replication_co_pwritev", bs, body) }
+    unsafe { guard::direct(c"qbr_replication_co_pwritev", bs, body) }
 }
 
 /// `.bdrv_co_pwrite_zeroes`. Writes @bytes zero bytes from @offset on. Coroutine. 0 or -errno.
@@ -180,11 +180,11 @@ pub unsafe extern "C" fn qbr_replication_co_pwrite_zeroes(
     bytes: i64,
     flags: c_uint,
 ) -> c_int {
-    let body = async |_: &_, replication: &Replication| -> Result<c_int, ReplicationError> {
+    let body = |replication: &Replication| -> Result<c_int, ReplicationError> {
         replication.write_zeroes(ByteRange::new(offset, bytes)?, flags).map(|()| 0)
     };
     // SAFETY: the block layer passes a valid node.
-    unsafe { guard::request(c"qbr_replication_co_pwrite_zeroes", bs, body) }
+    unsafe { guard::direct(c"qbr_replication_co_pwrite_zeroes", bs, body) }
 }
 
 /// `.bdrv_co_pdiscard`. Gives back the space of @bytes bytes from @offset on. Coroutine. 0 or -errno.
@@ -197,11 +197,11 @@ pub unsafe extern "C" fn qbr_replication_co_pdiscard(
     offset: i64,
     bytes: i64,
 ) -> c_int {
-    let body = async |_: &_, replication: &Replication| -> Result<c_int, ReplicationError> {
+    let body = |replication: &Replication| -> Result<c_int, ReplicationError> {
         replication.discard(ByteRange::new(offset, bytes)?).map(|()| 0)
     };
     // SAFETY: the block layer passes a valid node.
-    unsafe { guard::request(c"qbr_replication_co_pdiscard", bs, body) }
+    unsafe { guard::direct(c"qbr_replication_co_pdiscard", bs, body) }
 }
 
 /// `.bdrv_child_perm`. What the node needs of a child and lets others do with it. Main loop.

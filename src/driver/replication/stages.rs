@@ -128,9 +128,9 @@ impl Replication {
 
     /// Moves what the secondary's guest has written to the secondary disk.
     fn fail_over(&self, bs: Bs) -> Result<(), Error> {
+        let (file, secondary) = (self.file()?, self.held().secondary.ok_or(Errno::EIO)?);
         self.end_backup(bs);
         self.set_status(self.status().failing_over());
-        let (file, secondary) = (self.file()?, self.held().secondary.ok_or(Errno::EIO)?);
         match bs.start_commit(file, secondary) {
             Ok(job) => {
                 self.held().commit = Some(job);
