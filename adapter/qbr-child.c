@@ -16,6 +16,7 @@
 
 /* Flag values that Rust knows by heart (src/abi.rs). */
 QEMU_BUILD_BUG_ON(QBR_CHILD_DATA != BDRV_CHILD_DATA);
+QEMU_BUILD_BUG_ON(QBR_CHILD_PRIMARY != BDRV_CHILD_PRIMARY);
 QEMU_BUILD_BUG_ON(QBR_PERM_CONSISTENT_READ != BLK_PERM_CONSISTENT_READ);
 QEMU_BUILD_BUG_ON(QBR_PERM_WRITE != BLK_PERM_WRITE);
 QEMU_BUILD_BUG_ON(QBR_PERM_WRITE_UNCHANGED != BLK_PERM_WRITE_UNCHANGED);
@@ -119,8 +120,9 @@ static int coroutine_fn qbr_child_transfer(QbrChildIo *io)
         qemu_iovec_init_buf(&local, io->buffer, io->bytes);
         qiov = &local;
     }
-    return io->op == QBR_CHILD_READ ? bdrv_co_preadv(io->child, io->offset, io->bytes, qiov, io->flags)
-                                    : bdrv_co_pwritev(io->child, io->offset, io->bytes, qiov, io->flags);
+    return io->op == QBR_CHILD_READ
+        ? bdrv_co_preadv_part(io->child, io->offset, io->bytes, qiov, io->qiov_offset, io->flags)
+        : bdrv_co_pwritev_part(io->child, io->offset, io->bytes, qiov, io->qiov_offset, io->flags);
 }
 
 int64_t qbr_host_child_run(QbrChildIo *io)
@@ -142,6 +144,8 @@ int64_t qbr_host_child_run(QbrChildIo *io)
     case QBR_CHILD_BLOCK_STATUS:
         return bdrv_co_common_block_status_above(io->child->bs, NULL, false, QBR_BLOCK_STATUS_MODE(io->flags),
                                                  io->offset, io->bytes, io->pnum, NULL, NULL, NULL);
+    case QBR_CHILD_ALLOCATED_ABOVE:
+        return QBR_CHILD_IS_ALLOCATED_ABOVE(io->child->bs, io->base->bs, false, io->offset, io->bytes, io->pnum);
     }
     return -EINVAL;
 }

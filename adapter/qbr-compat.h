@@ -14,6 +14,7 @@
 /* --- Headers: the object model's data types moved in 10.0 ------------------------------------------------------------------- */
 
 #if QBR_QEMU_AT_LEAST(10, 0)
+#define QBR_BLOCK_BACKEND_H "system/block-backend.h"
 #include "block/block-io.h"
 #include "block/graph-lock.h"
 #include "qobject/qdict.h"
@@ -22,6 +23,7 @@
 #include "qobject/qlist.h"
 #include "qobject/qstring.h"
 #else
+#define QBR_BLOCK_BACKEND_H "sysemu/block-backend.h"
 #include "qapi/qmp/qdict.h"
 #include "qapi/qmp/qnum.h"
 #include "qapi/qmp/qbool.h"
@@ -41,6 +43,13 @@
 #define QBR_BDRV_GETLENGTH bdrv_getlength
 #define QBR_BDRV_GET_ALLOCATED_FILE_SIZE bdrv_get_allocated_file_size
 #define QBR_BDRV_GET_INFO bdrv_get_info
+#endif
+
+/* Whether the length may change below a filter is inherited since 10.0. */
+#if QBR_QEMU_AT_LEAST(10, 0)
+#define QBR_HAS_VARIABLE_LENGTH
+#else
+#define QBR_HAS_VARIABLE_LENGTH .has_variable_length = true,
 #endif
 
 /* --- Block status: a boolean until 10.0, a set of flags since 10.2 ---------------------------------------------------------- */
@@ -113,6 +122,12 @@
 #define QBR_CHILD_GETLENGTH(bs) bdrv_getlength(bs)
 #endif
 
+#if QBR_QEMU_AT_LEAST(10, 0)
+#define QBR_CHILD_IS_ALLOCATED_ABOVE bdrv_co_is_allocated_above
+#else
+#define QBR_CHILD_IS_ALLOCATED_ABOVE bdrv_is_allocated_above
+#endif
+
 /* An optional string had a flag beside it. */
 #if QBR_QEMU_AT_LEAST(10, 0)
 #define qbr_send_quorum_report_bad(type, error, node, sector, sectors) \
@@ -120,6 +135,64 @@
 #else
 #define qbr_send_quorum_report_bad(type, error, node, sector, sectors) \
     qapi_event_send_quorum_report_bad(type, (error) != NULL, error, node, sector, sectors)
+#endif
+
+/* --- Event loops had locks until 8.2 ------------------------------------------------------------------------------------------ */
+
+/*
+ * Whoever works on a node from the main loop held the lock of the node's event loop, and gave it back while it waited for
+ * something that needs it there.
+ */
+#if QBR_QEMU_AT_LEAST(10, 0)
+#define qbr_node_lock(bs) ((void)0)
+#define qbr_node_unlock(bs) ((void)0)
+#define QBR_CLOSE(driver) qbr_##driver##_close
+#define QBR_DEFINE_CLOSE(driver)
+#else
+#define qbr_node_lock(bs) aio_context_acquire(bdrv_get_aio_context(bs))
+#define qbr_node_unlock(bs) aio_context_release(bdrv_get_aio_context(bs))
+#define QBR_CLOSE(driver) qbr_compat_##driver##_close
+#define QBR_DEFINE_CLOSE(driver)                                                                              \
+    static void qbr_compat_##driver##_close(BlockDriverState *bs)                                             \
+    {                                                                                                        \
+        AioContext *ctx = bdrv_get_aio_context(bs);                                                          \
+                                                                                                             \
+        aio_context_acquire(ctx);                                                                            \
+        qbr_##driver##_close(bs);                                                                            \
+        aio_context_release(ctx);                                                                            \
+    }
+#endif
+
+/* A reopen drains the nodes itself since 8.0, and all of them since 10.2. */
+#if QBR_QEMU_AT_LEAST(10, 0)
+#define qbr_reopen_drain_begin(bs) ((void)0)
+#define qbr_reopen_drain_end(bs) ((void)0)
+#else
+#define qbr_reopen_drain_begin(bs) bdrv_subtree_drained_begin(bs)
+#define qbr_reopen_drain_end(bs) bdrv_subtree_drained_end(bs)
+#endif
+
+/* Operations that may go on although all are blocked: moving a disk to another event loop, which had a name once. */
+#if QBR_QEMU_AT_LEAST(10, 0)
+#define qbr_op_unblock_dataplane(bs, reason) ((void)0)
+#else
+#define qbr_op_unblock_dataplane(bs, reason) bdrv_op_unblock(bs, BLOCK_OP_TYPE_DATAPLANE, reason)
+#endif
+
+/* The options of a backup that came later: 10.2 what happens to a guest if it fails, 9.1 whether the source is emptied. */
+#if QBR_QEMU_AT_LEAST(10, 2)
+#define qbr_backup_job_create(bs, target, perf, cb, opaque, errp)                                              \
+    backup_job_create(NULL, bs, target, 0, MIRROR_SYNC_MODE_NONE, NULL, 0, false, false, NULL, perf,          \
+                      BLOCKDEV_ON_ERROR_REPORT, BLOCKDEV_ON_ERROR_REPORT, ON_CBW_ERROR_BREAK_GUEST_WRITE,    \
+                      JOB_INTERNAL, cb, opaque, NULL, errp)
+#elif QBR_QEMU_AT_LEAST(10, 0)
+#define qbr_backup_job_create(bs, target, perf, cb, opaque, errp)                                              \
+    backup_job_create(NULL, bs, target, 0, MIRROR_SYNC_MODE_NONE, NULL, 0, false, false, NULL, perf,          \
+                      BLOCKDEV_ON_ERROR_REPORT, BLOCKDEV_ON_ERROR_REPORT, JOB_INTERNAL, cb, opaque, NULL, errp)
+#else
+#define qbr_backup_job_create(bs, target, perf, cb, opaque, errp)                                              \
+    backup_job_create(NULL, bs, target, 0, MIRROR_SYNC_MODE_NONE, NULL, 0, false, NULL, perf,                 \
+                      BLOCKDEV_ON_ERROR_REPORT, BLOCKDEV_ON_ERROR_REPORT, JOB_INTERNAL, cb, opaque, NULL, errp)
 #endif
 
 #endif

@@ -23,6 +23,7 @@ typedef struct BDRVReopenState BDRVReopenState;
 typedef struct BdrvChild BdrvChild;
 typedef struct BlockDriverInfo BlockDriverInfo;
 typedef struct BlockDriverState BlockDriverState;
+typedef struct BlockJob BlockJob;
 typedef struct BlockdevCreateOptions BlockdevCreateOptions;
 typedef struct Error Error;
 typedef struct ImageInfoSpecific ImageInfoSpecific;
@@ -30,9 +31,10 @@ typedef struct QDict QDict;
 typedef struct QEMUIOVector QEMUIOVector;
 typedef struct QEMUSnapshotInfo QEMUSnapshotInfo;
 typedef struct QemuOpts QemuOpts;
+typedef struct ReplicationState ReplicationState;
 
 /* Raised whenever a declaration below changes; an adapter and an archive with different numbers do not register. */
-#define QBR_HOST_VERSION 3u
+#define QBR_HOST_VERSION 4u
 
 /* Modules and built-in drivers alike keep these services to themselves. */
 #ifndef QBR_HOST_API
@@ -100,6 +102,7 @@ QBR_HOST_API int qbr_host_apply_auto_read_only(BlockDriverState *bs, const char 
 
 /* Roles of children, as in BdrvChildRole. */
 #define QBR_CHILD_DATA 0x1u
+#define QBR_CHILD_PRIMARY 0x10u
 
 /* Opens the node that @options describe under "@name" or "@name.", and attaches it. NULL with *errp set. Main loop. */
 QBR_HOST_API BdrvChild *qbr_host_child_open(BlockDriverState *bs, QDict *options, const char *name, uint32_t role,
@@ -145,6 +148,11 @@ typedef enum QbrChildOp {
     QBR_CHILD_LENGTH,
     /* BDRV_BLOCK_* at @offset are the result, *@pnum is how far it reaches; @flags are BDRV_WANT_*. */
     QBR_CHILD_BLOCK_STATUS,
+    /*
+     * 1 if what is at @offset is in the child or between it and the node of @base, which is among what backs it, 0 if it is
+     * not; *@pnum is how far that reaches.
+     */
+    QBR_CHILD_ALLOCATED_ABOVE,
 } QbrChildOp;
 
 /* One operation on a child. It belongs to whoever starts it, and stays as it is until the operation has ended. */
@@ -155,7 +163,10 @@ typedef struct QbrChildIo {
     int64_t offset;
     int64_t bytes;
     QEMUIOVector *qiov;
+    /* Where in @qiov a transfer begins. */
+    size_t qiov_offset;
     void *buffer;
+    BdrvChild *base;
     int64_t *pnum;
     Error **errp;
     uint32_t preallocation;
@@ -186,6 +197,70 @@ QBR_HOST_API void qbr_host_child_start(QbrChildIo *io);
 QBR_HOST_API void qbr_host_quorum_report_bad(uint32_t type, int error, BdrvChild *child, int64_t sector, int64_t sectors);
 /* Sends QUORUM_FAILURE. */
 QBR_HOST_API void qbr_host_quorum_failure(BlockDriverState *bs, int64_t sector, int64_t sectors);
+
+/* --- Replication ---------------------------------------------------------------------------------------------------------- */
+
+/* Sides of a replication, as in ReplicationMode. */
+#define QBR_REPLICATION_PRIMARY 0u
+#define QBR_REPLICATION_SECONDARY 1u
+
+/* Whether the node is open for writing, and active. */
+QBR_HOST_API bool qbr_host_bs_is_writable(BlockDriverState *bs);
+/* Opens the node that @options describe under "file" as the one that @bs filters. NULL with *errp set. Main loop. */
+QBR_HOST_API BdrvChild *qbr_host_filtered_open(BlockDriverState *bs, QDict *options, Error **errp);
+
+/* From now on, what is done to all replications of the process is done to @bs too, by qbr_replication_start() and so on. */
+QBR_HOST_API ReplicationState *qbr_host_replication_new(BlockDriverState *bs);
+QBR_HOST_API void qbr_host_replication_remove(ReplicationState *state);
+
+/* The disks of a secondary: the filtered one is active, its backing file is hidden, and that one's backing file is secondary. */
+typedef struct QbrDisks {
+    bool has_hidden;
+    bool has_secondary;
+    /* Somebody besides other nodes uses the secondary disk: an NBD export, say. */
+    bool secondary_has_user;
+    bool can_be_emptied;
+    bool hidden_read_only;
+    bool secondary_read_only;
+    /* Bytes, or -errno. */
+    int64_t active_length;
+    int64_t hidden_length;
+    int64_t secondary_length;
+} QbrDisks;
+/* Looks at them. What is behind a disk that is missing isn't filled in. Main loop. */
+QBR_HOST_API void qbr_host_disks_examine(BlockDriverState *bs, QbrDisks *disks);
+/*
+ * Makes the hidden disk, the secondary disk, or both writable, or read-only: all that are chosen, or none. 0, or -errno with
+ * *errp set. Main loop, and both disks are there.
+ */
+QBR_HOST_API int qbr_host_disks_reopen(BlockDriverState *bs, bool hidden, bool secondary, bool writable, Error **errp);
+/* Attaches both as children that hold data; or none, which is false with *errp set. Main loop, and both disks are there. */
+QBR_HOST_API bool qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **secondary, Error **errp);
+
+/* Operations on a node that are blocked. */
+typedef struct QbrBlocker QbrBlocker;
+/* Blocks all on the root node, or device, that @top_id names; NULL if there is no such, or @bs isn't below it. Main loop. */
+QBR_HOST_API QbrBlocker *qbr_host_top_block(BlockDriverState *bs, const char *top_id);
+QBR_HOST_API void qbr_host_top_unblock(QbrBlocker *blocker);
+
+/*
+ * Starts to copy, before each write to @secondary, what was there to @hidden. When that ends, as it does with an error or if it
+ * is cancelled, qbr_replication_backup_ended() is called for @bs. NULL with *errp set. Main loop.
+ */
+QBR_HOST_API BlockJob *qbr_host_backup_start(BlockDriverState *bs, BdrvChild *secondary, BdrvChild *hidden, Error **errp);
+/* From now on it copies everything that is written to for the first time since now. 0, or -1 with *errp set. Main loop. */
+QBR_HOST_API int qbr_host_backup_checkpoint(BlockJob *job, Error **errp);
+/*
+ * Starts to move what is in @active, and between it and @secondary, to @secondary, which then takes the place of @active. When
+ * that has ended qbr_replication_commit_ended() is called for @bs, never before this returns. NULL, with *errp set or not.
+ * Main loop.
+ */
+QBR_HOST_API BlockJob *qbr_host_commit_start(BlockDriverState *bs, BdrvChild *active, BdrvChild *secondary, Error **errp);
+/* Ends a job of @bs (@force: without completing it even if it could) and waits until it has told so. Main loop. */
+QBR_HOST_API void qbr_host_job_cancel(BlockDriverState *bs, BlockJob *job, bool force);
+
+/* Makes a child empty, so that all of it comes from what backs it. 0, or -errno; -ENOMEDIUM without *errp set. Main loop. */
+QBR_HOST_API int qbr_host_child_make_empty(BdrvChild *child, Error **errp);
 
 /* --- Images (drivers whose nodes are images in a store that knows them) ---------------------------------------------------- */
 

@@ -3,7 +3,10 @@
 /*
  * What one request of a node costs, without an event loop around it: coroutines that read or write in a loop.
  *
- *     block-loop read|write SIZE DEPTH COUNT IMAGE-OPTIONS     says how long COUNT requests took, as `qemu-img bench` does
+ *     block-loop read|write SIZE DEPTH COUNT IMAGE-OPTIONS [DISK-OPTIONS]
+ *
+ * says how long COUNT requests took, as `qemu-img bench` does. If the node is a replication it is started: with DISK-OPTIONS,
+ * which describe the secondary disk and name it, as the secondary, else as the primary.
  *
  * Children that never sleep leave all requests to the first of the DEPTH coroutines. Linked like qemu-img, from the objects
  * of a QEMU that was built here (scripts/bench-quorum.sh).
@@ -11,6 +14,7 @@
 #include "qemu/osdep.h"
 
 #include "block/block_int.h"
+#include "block/replication.h"
 #include "qapi/error.h"
 #include "qemu/config-file.h"
 #include "qemu/coroutine.h"
@@ -62,15 +66,28 @@ static void coroutine_fn loop_entry(void *opaque)
     aio_wait_kick();
 }
 
+static BlockBackend *open_image(const char *text, int flags)
+{
+    QemuOpts *options = qemu_opts_parse_noisily(&image_options, text, true);
+    QDict *dict;
+
+    if (!options) {
+        exit(EXIT_FAILURE);
+    }
+    dict = qemu_opts_to_qdict(options, NULL);
+    qemu_opts_del(options);
+    return blk_new_open(NULL, NULL, dict, flags, &error_fatal);
+}
+
 int main(int argc, char **argv)
 {
+    BlockBackend *disk = NULL;
     Loop loop = { 0 };
-    QemuOpts *options;
     int64_t begin;
     int depth, i;
 
-    if (argc != 6) {
-        fprintf(stderr, "usage: %s read|write SIZE DEPTH COUNT IMAGE-OPTIONS\n", argv[0]);
+    if (argc != 6 && argc != 7) {
+        fprintf(stderr, "usage: %s read|write SIZE DEPTH COUNT IMAGE-OPTIONS [DISK-OPTIONS]\n", argv[0]);
         return EXIT_FAILURE;
     }
     qemu_init_exec_dir(argv[0]);
@@ -82,11 +99,15 @@ int main(int argc, char **argv)
     loop.size = atoll(argv[2]);
     depth = atoi(argv[3]);
     loop.left = atoll(argv[4]);
-    options = qemu_opts_parse_noisily(&image_options, argv[5], true);
-    if (!options || loop.size <= 0) {
+    if (loop.size <= 0) {
         return EXIT_FAILURE;
     }
-    loop.blk = blk_new_open(NULL, NULL, qemu_opts_to_qdict(options, NULL), loop.is_write ? BDRV_O_RDWR : 0, &error_fatal);
+    if (argc == 7) {
+        disk = open_image(argv[6], BDRV_O_RDWR);
+    }
+    loop.blk = open_image(argv[5], loop.is_write || disk ? BDRV_O_RDWR : 0);
+    /* Nothing happens if there is no replication. */
+    replication_start_all(disk ? REPLICATION_MODE_SECONDARY : REPLICATION_MODE_PRIMARY, &error_fatal);
     blk_set_enable_write_cache(loop.blk, true);
     loop.length = blk_getlength(loop.blk);
 
@@ -101,6 +122,10 @@ int main(int argc, char **argv)
         main_loop_wait(false);
     }
     printf("Run completed in %.6f seconds.\n", (g_get_monotonic_time() - begin) / 1e6);
+    if (disk) {
+        replication_stop_all(true, &error_fatal);
+    }
     blk_unref(loop.blk);
+    blk_unref(disk);
     return EXIT_SUCCESS;
 }

@@ -747,6 +747,161 @@ int qbr_rbd_inactivate(BlockDriverState *bs);
 void qbr_rbd_co_invalidate_cache(BlockDriverState *bs,
                                  Error **errp);
 
+/*
+ `.bdrv_open`. Opens the child that @options describe or name as "file". Main loop, not in a coroutine. 0, or -errno with
+ @errp set.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_replication_open(BlockDriverState *bs,
+                         QDict *options,
+                         int _flags,
+                         Error **errp);
+
+/*
+ `.bdrv_close`. Ends what runs; what the disks hold stays there. Main loop; no request is in flight.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+void qbr_replication_close(BlockDriverState *bs);
+
+/*
+ `.bdrv_co_truncate`. The length can't be changed: -ENOTSUP with @errp set. Coroutine.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_replication_co_truncate(BlockDriverState *bs,
+                                int64_t _offset,
+                                bool _exact,
+                                unsigned int _prealloc,
+                                unsigned int _flags,
+                                Error **errp);
+
+/*
+ `.bdrv_co_getlength` (7.2: `.bdrv_getlength`). Length in bytes, or -errno. In a coroutine (7.2: or in the main loop).
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int64_t qbr_replication_getlength(BlockDriverState *bs);
+
+/*
+ `.bdrv_co_preadv`. Reads @bytes bytes from @offset on into @qiov. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_replication_co_preadv(BlockDriverState *bs,
+                              int64_t offset,
+                              int64_t bytes,
+                              QEMUIOVector *qiov,
+                              unsigned int _flags);
+
+/*
+ `.bdrv_co_pwritev`. Writes @bytes bytes of @qiov from @offset on. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_replication_co_pwritev(BlockDriverState *bs,
+                               int64_t offset,
+                               int64_t bytes,
+                               QEMUIOVector *qiov,
+                               unsigned int flags);
+
+/*
+ `.bdrv_co_pwrite_zeroes`. Writes @bytes zero bytes from @offset on. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_replication_co_pwrite_zeroes(BlockDriverState *bs,
+                                     int64_t offset,
+                                     int64_t bytes,
+                                     unsigned int flags);
+
+/*
+ `.bdrv_co_pdiscard`. Gives back the space of @bytes bytes from @offset on. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_replication_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+/*
+ `.bdrv_child_perm`. What the node needs of a child and lets others do with it. Main loop.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+void qbr_replication_child_perm(BlockDriverState *bs,
+                                BdrvChild *_child,
+                                unsigned int role,
+                                BlockReopenQueue *_queue,
+                                uint64_t _perm,
+                                uint64_t _shared,
+                                uint64_t *nperm,
+                                uint64_t *nshared);
+
+/*
+ Starts the replication of @bs, as @mode (`QBR_REPLICATION_*`) if that is its side. Main loop. On failure @errp is set and all is as
+ before.
+
+ # Safety
+ Pointers as the replication core passes them.
+ */
+void qbr_replication_start(BlockDriverState *bs,
+                           unsigned int mode,
+                           Error **errp);
+
+/*
+ Makes a checkpoint: a secondary's guest goes on with what the primary's has written. Main loop. On failure @errp is set.
+
+ # Safety
+ Pointers as the replication core passes them.
+ */
+void qbr_replication_checkpoint(BlockDriverState *bs,
+                                Error **errp);
+
+/*
+ Sets @errp if the replication does not run, or has lost a write. Main loop.
+
+ # Safety
+ Pointers as the replication core passes them.
+ */
+void qbr_replication_get_error(BlockDriverState *bs, Error **errp);
+
+/*
+ Stops the replication; with @failover a secondary takes over, which may go on for a while. Main loop. On failure @errp is set.
+
+ # Safety
+ Pointers as the replication core passes them.
+ */
+void qbr_replication_stop(BlockDriverState *bs,
+                          bool failover,
+                          Error **errp);
+
+/*
+ The job that `qbr_host_backup_start()` started has ended with @ret. Main loop, also during a call of the driver's.
+
+ # Safety
+ Pointers as they were passed to that service.
+ */
+void qbr_replication_backup_ended(BlockDriverState *bs,
+                                  int _ret);
+
+/*
+ The job that `qbr_host_commit_start()` started has ended with @ret. Main loop, also during a call of the driver's.
+
+ # Safety
+ Pointers as they were passed to that service.
+ */
+void qbr_replication_commit_ended(BlockDriverState *bs,
+                                  int ret);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

@@ -26,6 +26,7 @@ EXPECTED = {
     "gluster": [("gluster", "gluster"), ("gluster", "gluster+tcp"), ("gluster", "gluster+unix")],
     "quorum": [("quorum", None)],
     "rbd": [("rbd", "rbd")],
+    "replication": [("replication", None)],
 }
 
 # The sections of an adapter, in their order: name, and what one of them begins with. %d is the driver, %D in capitals.

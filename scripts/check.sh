@@ -171,6 +171,8 @@ lane() {
             setup build-qemu-10.0 "archive source-10.0" prepare qemu-10.0
             tests qemu-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver gluster --core --jobs 2
             tests quorum-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver quorum --jobs 2
+            tests replication-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver replication --jobs 2
+            tests unit-10.0 build-qemu-10.0 "$QBR_TOP/scripts/unit-replication.sh" 10.0
             tests iotests-10.0 build-qemu-10.0 "$QBR_TOP/scripts/iotests.sh" 10.0
             tests iotests-rbd-10.0 "build-qemu-10.0 tree-$HOST_SUITE" "$QBR_TOP/scripts/iotests.sh" 10.0 rbd
             tests oracle "build-qemu-10.0 tree-$HOST_SUITE" "$QBR_TOP/scripts/oracle.sh" --short

@@ -31,6 +31,7 @@ TOP_MESON = "meson.build"
 SHARED = {
     "block/qbr/qbr-child.c": "adapter/qbr-child.c",
     "block/qbr/qbr-image.c": "adapter/qbr-image.c",
+    "block/qbr/qbr-replication.c": "adapter/qbr-replication.c",
     "block/qbr/qbr-host.c": "adapter/qbr-host.c",
     "block/qbr/qbr-host.h": "adapter/qbr-host.h",
     "block/qbr/qbr-compat.h": "adapter/qbr-compat.h",
@@ -69,7 +70,7 @@ DRIVERS = {
         "row": None,
         "built_in": r"^if (?:not get_option\('replication'\)\.disabled\(\)|get_option\('replication'\)\.allowed\(\))\n"
                     r"  block_ss\.add\(files\('replication\.c'\)\)\nendif\n",
-        "services": ["qbr/qbr-child.c"],
+        "services": ["qbr/qbr-child.c", "qbr/qbr-replication.c"],
     },
 }
 LIST_START = r"^modsrc = \[\]\nforeach m : \[\n"

@@ -22,6 +22,7 @@ fn generate() -> String {
         .with_src(root().join("src/ffi/gluster.rs"))
         .with_src(root().join("src/ffi/quorum.rs"))
         .with_src(root().join("src/ffi/rbd.rs"))
+        .with_src(root().join("src/ffi/replication.rs"))
         .generate()
         .unwrap()
         .write(&mut header);

@@ -10,3 +10,5 @@ pub mod gluster;
 pub mod quorum;
 #[cfg(feature = "rbd")]
 pub mod rbd;
+#[cfg(feature = "replication")]
+pub mod replication;

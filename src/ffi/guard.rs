@@ -187,6 +187,29 @@ unsafe fn request_apart<T, E: ToErrno>(
     unsafe { request(export, bs, body) }
 }
 
+/// Runs a request of a node that only ever sleeps in operations on children, which run in the request's own coroutine: there is
+/// no future to be polled then.
+///
+/// # Safety
+/// As for `request`.
+#[inline]
+pub(super) unsafe fn direct<T, E: ToErrno>(
+    export: &'static CStr,
+    bs: *mut BlockDriverState,
+    body: impl FnOnce(&T) -> Result<c_int, E>,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    let node = match unsafe { usable_node::<T>(bs) } {
+        Ok(node) => node,
+        Err(errno) => return errno.to_ret(),
+    };
+    let result = unwind::catch(|| {
+        panic_if_armed(export);
+        body(&node.state)
+    });
+    finish(export, Some(node), result)
+}
+
 /// As [`request`], for an export that sets an error: on failure it is always set, as callers rely on it.
 ///
 /// # Safety

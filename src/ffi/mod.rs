@@ -14,4 +14,6 @@ pub mod gluster;
 pub mod quorum;
 #[cfg(feature = "rbd")]
 pub mod rbd;
+#[cfg(feature = "replication")]
+pub mod replication;
 pub mod version;

@@ -46,6 +46,15 @@ pub struct Length {
     pub flags: u32,
 }
 
+/// Permissions (`BLK_PERM_*`) on a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permissions {
+    /// What the node wants to do.
+    pub wanted: u64,
+    /// What others may do meanwhile.
+    pub shared: u64,
+}
+
 impl Child {
     /// Wraps what QEMU has attached.
     ///
@@ -118,6 +127,64 @@ impl Child {
         self.run(&mut io).map(drop)
     }
 
+    /// Writes guest memory, from its byte `skip` on. The coroutine may sleep.
+    ///
+    /// # Errors
+    /// The child's.
+    pub fn write_part(
+        self,
+        iov: &GuestIov<'_>,
+        skip: usize,
+        range: ByteRange,
+        flags: u32,
+    ) -> Result<(), Errno> {
+        let mut io = QbrChildIo {
+            op: raw::QBR_CHILD_WRITE,
+            flags,
+            offset: range.offset(),
+            bytes: range.bytes(),
+            qiov: iov.as_raw(),
+            qiov_offset: skip,
+            ..QbrChildIo::default()
+        };
+        self.run(&mut io).map(drop)
+    }
+
+    /// Writes zeroes. The coroutine may sleep.
+    ///
+    /// # Errors
+    /// The child's.
+    pub fn write_zeroes(self, range: ByteRange, flags: u32) -> Result<(), Errno> {
+        let mut io = QbrChildIo { op: raw::QBR_CHILD_WRITE_ZEROES, flags, ..of_range(range) };
+        self.run(&mut io).map(drop)
+    }
+
+    /// Gives back the space of a range. The coroutine may sleep.
+    ///
+    /// # Errors
+    /// The child's.
+    pub fn discard(self, range: ByteRange) -> Result<(), Errno> {
+        let mut io = QbrChildIo { op: raw::QBR_CHILD_DISCARD, ..of_range(range) };
+        self.run(&mut io).map(drop)
+    }
+
+    /// Whether a range begins with something that the child has, or what backs it down to, but without, `base`; and how far that
+    /// reaches. The coroutine may sleep.
+    ///
+    /// # Errors
+    /// The child's.
+    pub fn allocated_above(self, base: Self, range: ByteRange) -> Result<(bool, i64), Errno> {
+        let mut reach = 0;
+        let mut io = QbrChildIo {
+            op: raw::QBR_CHILD_ALLOCATED_ABOVE,
+            base: base.as_raw(),
+            pnum: &raw mut reach,
+            ..of_range(range)
+        };
+        let answer = self.run(&mut io)?;
+        Ok((answer > 0, reach))
+    }
+
     /// Its length in bytes. The coroutine may sleep.
     ///
     /// # Errors
@@ -171,6 +238,11 @@ impl Child {
         // SAFETY: the description is valid until the call returns, and so is what it points to.
         Errno::check(unsafe { raw::qbr_host_child_run(ptr::from_mut(io)) })
     }
+}
+
+/// An operation on a range.
+fn of_range(range: ByteRange) -> QbrChildIo {
+    QbrChildIo { offset: range.offset(), bytes: range.bytes(), ..QbrChildIo::default() }
 }
 
 /// A copy of a string from C; NULL is empty.

@@ -29,6 +29,18 @@ impl HostError {
         Self(NonNull::new(error))
     }
 
+    /// A failure about which nothing was said.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Whether something was said.
+    #[must_use]
+    pub fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Gives the error to a caller. False if there is none to give.
     ///
     /// # Safety

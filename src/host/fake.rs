@@ -8,9 +8,9 @@ use std::ffi::{c_char, c_int, c_void};
 use libc::iovec;
 
 use crate::sys::host::{
-    BDRVReopenState, BdrvChild, BlockDriverInfo, BlockDriverState, BlockdevCreateOptions, Error,
-    ImageInfoSpecific, QDict, QEMUIOVector, QEMUSnapshotInfo, QbrChildIo, QbrFlags, QbrLimits, QbrOptionFn,
-    QbrTask, QemuOpts,
+    BDRVReopenState, BdrvChild, BlockDriverInfo, BlockDriverState, BlockJob, BlockdevCreateOptions, Error,
+    ImageInfoSpecific, QDict, QEMUIOVector, QEMUSnapshotInfo, QbrBlocker, QbrChildIo, QbrDisks, QbrFlags,
+    QbrLimits, QbrOptionFn, QbrTask, QemuOpts, ReplicationState,
 };
 
 macro_rules! absent {
@@ -61,6 +61,20 @@ absent! {
     qbr_host_child_start(io: *mut QbrChildIo);
     qbr_host_quorum_report_bad(kind: u32, error: c_int, child: *mut BdrvChild, sector: i64, sectors: i64);
     qbr_host_quorum_failure(bs: *mut BlockDriverState, sector: i64, sectors: i64);
+    qbr_host_bs_is_writable(bs: *mut BlockDriverState) -> bool;
+    qbr_host_filtered_open(bs: *mut BlockDriverState, options: *mut QDict, errp: *mut *mut Error) -> *mut BdrvChild;
+    qbr_host_replication_new(bs: *mut BlockDriverState) -> *mut ReplicationState;
+    qbr_host_replication_remove(state: *mut ReplicationState);
+    qbr_host_disks_examine(bs: *mut BlockDriverState, disks: *mut QbrDisks);
+    qbr_host_disks_reopen(bs: *mut BlockDriverState, hidden: bool, secondary: bool, writable: bool, errp: *mut *mut Error) -> c_int;
+    qbr_host_disks_attach(bs: *mut BlockDriverState, hidden: *mut *mut BdrvChild, secondary: *mut *mut BdrvChild, errp: *mut *mut Error) -> bool;
+    qbr_host_top_block(bs: *mut BlockDriverState, top_id: *const c_char) -> *mut QbrBlocker;
+    qbr_host_top_unblock(blocker: *mut QbrBlocker);
+    qbr_host_backup_start(bs: *mut BlockDriverState, secondary: *mut BdrvChild, hidden: *mut BdrvChild, errp: *mut *mut Error) -> *mut BlockJob;
+    qbr_host_backup_checkpoint(job: *mut BlockJob, errp: *mut *mut Error) -> c_int;
+    qbr_host_commit_start(bs: *mut BlockDriverState, active: *mut BdrvChild, secondary: *mut BdrvChild, errp: *mut *mut Error) -> *mut BlockJob;
+    qbr_host_job_cancel(bs: *mut BlockDriverState, job: *mut BlockJob, force: bool);
+    qbr_host_child_make_empty(child: *mut BdrvChild, errp: *mut *mut Error) -> c_int;
     qbr_host_info_set_cluster_size(info: *mut BlockDriverInfo, bytes: u32);
     qbr_host_rbd_info(encryption: u32) -> *mut ImageInfoSpecific;
     qbr_host_snapshot_name(info: *const QEMUSnapshotInfo) -> *const c_char;

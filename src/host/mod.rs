@@ -24,6 +24,7 @@ mod turnstile;
 pub mod image;
 pub mod options;
 pub mod qemu;
+pub mod replication;
 pub mod unwind;
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -31,7 +32,7 @@ mod fake;
 
 pub use blocking::{spawn_blocking, spawn_detached};
 pub use buffer::{Buffer, Lent};
-pub use child::{Child, Flags, Length};
+pub use child::{Child, Flags, Length, Permissions};
 pub use error::{set_error, HostError};
 pub use gate::{Exclusive, Gate, Shared};
 pub use graph::GraphLocked;

@@ -47,6 +47,12 @@ impl Bs {
         Self(bs)
     }
 
+    /// The handle for C.
+    #[must_use]
+    pub fn as_raw(self) -> *mut BlockDriverState {
+        self.0.as_ptr()
+    }
+
     /// The place of the driver's state pointer.
     #[must_use]
     pub fn state(self) -> *mut *mut c_void {
@@ -99,6 +105,20 @@ impl Bs {
                     errp,
                 )
             }
+        })
+    }
+
+    /// Opens the node that `options` describe under "file", as the one that this one filters.
+    ///
+    /// # Errors
+    /// The block layer's.
+    ///
+    /// # Safety
+    /// As for [`Bs::open_child`].
+    pub unsafe fn open_filtered(self, options: NonNull<QDict>) -> Result<Child, HostError> {
+        attached(|errp| {
+            // SAFETY: the caller's promise.
+            unsafe { raw::qbr_host_filtered_open(self.0.as_ptr(), options.as_ptr(), errp) }
         })
     }
 

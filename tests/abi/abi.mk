@@ -5,6 +5,7 @@ SOURCES := $(wildcard $(TOP)/tests/abi/*.c $(TOP)/tests/abi/host/*.c $(TOP)/test
              $(TOP)/tests/abi/quorum/*.c $(TOP)/tests/abi/rbd/*.c $(TOP)/tests/backends/gfapi/*.c)
 # Not compare.c, which is a program.
 SOURCES += $(filter-out %/compare.c,$(wildcard $(TOP)/tests/backends/rados/*.c))
+SOURCES += $(wildcard $(TOP)/tests/abi/replication/*.c)
 OBJECTS := $(patsubst $(TOP)/tests/%.c,$(OUT)/%.o,$(SOURCES))
 # The services of the host are this program's own, so they need not be hidden.
 CFLAGS := -std=gnu11 -g -Wall -Wextra -Werror -D_GNU_SOURCE -DQBR_HOST_API= $(FLAGS) \

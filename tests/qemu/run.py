@@ -6,7 +6,8 @@ usage: run.py --cell NAME [--driver NAME] [--filter WORD]... [--core] [--jobs N]
 
 Prints `ok - NAME`, `not ok - NAME` (with the reason in lines that begin with `# `) or `skip - NAME # reason` for every
 test; exit status 1 when one failed. Cells: debian12 and debian13 (the distribution's own programs with the drop-in module), qemu-VERSION
-and qemu-VERSION-builtin (programs with our driver in them). Drivers: gluster, quorum, rbd; default: all that the cell can have.
+and qemu-VERSION-builtin (programs with our driver in them). Drivers: gluster, quorum, rbd, replication; default: all that the
+cell can have.
 """
 
 import argparse
@@ -35,8 +36,9 @@ TOPICS = ("loading", "images", "options", "translators", "uri", "io", "nbd_model
           "quorum_loading", "quorum_options", "quorum_children", "quorum_io", "quorum_resize", "quorum_discard",
           "quorum_backends", "quorum_guest", "quorum_memory", "quorum_table",
           "rbd_loading", "rbd_names", "rbd_options", "rbd_formats", "rbd_create", "rbd_io", "rbd_model", "rbd_resize", "rbd_snapshots",
-          "rbd_outside", "rbd_lock", "rbd_maintenance", "rbd_refusals", "rbd_failures", "rbd_quota")
-DRIVERS = ("gluster", "quorum", "rbd")
+          "rbd_outside", "rbd_lock", "rbd_maintenance", "rbd_refusals", "rbd_failures", "rbd_quota",
+          "replication_stages", "replication_table", "replication_failover", "replication_documents")
+DRIVERS = ("gluster", "quorum", "rbd", "replication")
 VOLUMES = (("plain", "plain"), ("replica3", "replica3"), ("shard", "shard"))
 PRINTING = threading.Lock()
 
@@ -91,7 +93,7 @@ def main():
         if os.path.exists(os.path.join(HERE, f"test_{topic}.py")):
             importlib.import_module(f"test_{topic}")
     cell = Cell(args.cell)
-    drivers = [name for name in DRIVERS if args.driver in (None, name) and (name != "quorum" or cell.has_quorum())]
+    drivers = [name for name in DRIVERS if args.driver in (None, name) and (name not in ("quorum", "replication") or cell.has_quorum())]
     tests = [(number, function) for number, function in enumerate(TESTS)
              if function.driver in drivers and (not args.core or function.core) and all(word in function.title for word in args.filter)]
     if args.list:

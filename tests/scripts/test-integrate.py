@@ -111,7 +111,7 @@ def all_four_drivers(bench):
     assert done, output
     meson = text_of(bench.tree, "block/meson.build")
     for name, services in (("gluster", ""), ("rbd", ", 'qbr/qbr-image.c'"), ("quorum", ", 'qbr/qbr-child.c'"),
-                           ("replication", ", 'qbr/qbr-child.c'")):
+                           ("replication", ", 'qbr/qbr-child.c', 'qbr/qbr-replication.c'")):
         assert f"  [qbr_{name}, '{name}', files('{name}.c', 'qbr/qbr-host.c'{services})],\n" in meson, name
     assert "\n  'quorum.c',\n" not in meson and "block_ss.add(files('replication.c'))" not in meson
     assert bench.run("apply", "--drivers", "gluster")[0]

@@ -20,7 +20,7 @@ mod status;
 
 pub use children::Children;
 pub use error::Error;
-pub use open::{permissions, Permissions};
+pub use open::permissions;
 pub use options::{Options, ReadPattern};
 pub use resize::Truncate;
 pub use state::Quorum;

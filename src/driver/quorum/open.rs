@@ -5,15 +5,7 @@
 
 use super::state::Quorum;
 use crate::abi::{QBR_PERM_CONSISTENT_READ, QBR_PERM_RESIZE, QBR_PERM_WRITE, QBR_PERM_WRITE_UNCHANGED};
-
-/// Permissions (`BLK_PERM_*`) on a child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Permissions {
-    /// What the node wants to do.
-    pub wanted: u64,
-    /// What others may do meanwhile.
-    pub shared: u64,
-}
+use crate::host::Permissions;
 
 impl Quorum {
     /// The permissions on a child, from those that the node's own parents have.

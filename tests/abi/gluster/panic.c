@@ -17,8 +17,8 @@ static const char *const exports[] = {
 
 #define EXPORTS (sizeof(exports) / sizeof(exports[0]))
 #define PREFIX "panic_in_"
-/* Exports of the other drivers have files of their own (quorum/panic.c, rbd/panic.c). */
-static const char *const not_here[] = { "qbr_quorum_", "qbr_rbd_" };
+/* Exports of the other drivers have files of their own (quorum/panic.c and so on). */
+static const char *const not_here[] = { "qbr_quorum_", "qbr_rbd_", "qbr_replication_" };
 
 /* What a test works on: an open node, and a reopen of it that is prepared. */
 struct scene {

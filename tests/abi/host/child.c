@@ -22,6 +22,7 @@ struct BdrvChild {
     BlockDriverState *parent;
     struct disk *disk;
     char *name;
+    uint32_t role;
 };
 
 /* An operation that sleeps. */
@@ -280,8 +281,12 @@ static void do_write(const QbrChildIo *io)
 
     CHECK(io->offset >= 0 && io->bytes >= 0 && io->offset + io->bytes <= disk->length);
     if (io->qiov) {
-        CHECK_INT(io->qiov->size, io->bytes);
-        qiov_copy_out(io->qiov, disk->content + io->offset);
+        unsigned char *copy = malloc(io->qiov->size + 1);
+
+        CHECK(io->qiov_offset + io->bytes <= io->qiov->size);
+        qiov_copy_out(io->qiov, copy);
+        memcpy(disk->content + io->offset, copy + io->qiov_offset, io->bytes);
+        free(copy);
     } else {
         memcpy(disk->content + io->offset, io->buffer, io->bytes);
     }
@@ -298,6 +303,22 @@ static void do_truncate(const QbrChildIo *io)
         memset(content + disk->length, 0, io->offset - disk->length);
     }
     disk->length = io->offset;
+}
+
+/* Whether a range begins with something that is there; how far that reaches. */
+static int64_t is_above(const QbrChildIo *io)
+{
+    const struct disk *disk = io->child->disk;
+    int64_t sector = io->offset / 512, end = (io->offset + io->bytes) / 512, at = sector;
+    bool first = disk->above >> sector & 1;
+
+    CHECK(io->base && io->base->parent == io->child->parent);
+    CHECK(io->offset % 512 == 0 && io->bytes % 512 == 0 && end <= 64);
+    while (at < end && (disk->above >> at & 1) == first) {
+        at++;
+    }
+    *io->pnum = (at - sector) * 512;
+    return first;
 }
 
 static int64_t carry_out(const QbrChildIo *io)
@@ -325,6 +346,8 @@ static int64_t carry_out(const QbrChildIo *io)
     case QBR_CHILD_BLOCK_STATUS:
         *io->pnum = io->bytes < disk->reach ? io->bytes : disk->reach;
         return disk->status;
+    case QBR_CHILD_ALLOCATED_ABOVE:
+        return is_above(io);
     }
     return -EINVAL;
 }
@@ -411,7 +434,7 @@ static void refresh_permissions(BlockDriverState *bs)
     for (i = 0; i < bs->child_count && bs->child_perm; i++) {
         uint64_t wanted = ~0ull, shared = ~0ull;
 
-        bs->child_perm(bs, bs->children[i], QBR_CHILD_DATA, NULL, 0, ~0ull, &wanted, &shared);
+        bs->child_perm(bs, bs->children[i], bs->children[i]->role, NULL, 0, ~0ull, &wanted, &shared);
         CHECK(wanted != ~0ull && shared != ~0ull);
         bs->child_perm_asked++;
     }
@@ -423,7 +446,7 @@ static BdrvChild *attach(BlockDriverState *bs, struct disk *disk, const char *na
     unsigned i;
 
     CHECK(!qbr_host_in_coroutine());
-    CHECK_INT(role, QBR_CHILD_DATA);
+    CHECK(role == QBR_CHILD_DATA || role == QBR_CHILD_PRIMARY);
     if (disk->refusal) {
         qbr_host_error_set(errp, disk->refusal, NULL);
         return NULL;
@@ -434,7 +457,7 @@ static BdrvChild *attach(BlockDriverState *bs, struct disk *disk, const char *na
     }
     CHECK(bs->child_count < sizeof(bs->children) / sizeof(bs->children[0]));
     child = malloc(sizeof(*child));
-    *child = (BdrvChild) { .parent = bs, .disk = disk, .name = strdup(name) };
+    *child = (BdrvChild) { .parent = bs, .disk = disk, .name = strdup(name), .role = role };
     bs->children[bs->child_count++] = child;
     disk->attached++;
     attached++;
@@ -472,6 +495,11 @@ BdrvChild *qbr_host_child_attach(BlockDriverState *bs, BlockDriverState *node, c
 {
     CHECK(node->disk);
     return attach(bs, node->disk, name, role, errp);
+}
+
+BdrvChild *qbr_host_filtered_open(BlockDriverState *bs, QDict *options, Error **errp)
+{
+    return qbr_host_child_open(bs, options, "file", QBR_CHILD_PRIMARY, errp);
 }
 
 void qbr_host_child_detach(BlockDriverState *bs, BdrvChild *child)

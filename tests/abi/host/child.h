@@ -9,7 +9,7 @@
 
 #include "host.h"
 
-#define CHILD_OPS (QBR_CHILD_BLOCK_STATUS + 1)
+#define CHILD_OPS (QBR_CHILD_ALLOCATED_ABOVE + 1)
 
 /* When an operation ends. */
 enum disk_mode {
@@ -40,6 +40,8 @@ struct disk {
     /* The answer to block status, and how far it reaches. */
     int status;
     int64_t reach;
+    /* Which of its first 64 sectors of 512 bytes it, or what backs it above the base that is asked about, has: one bit each. */
+    uint64_t above;
     /* What the last operation of a kind was asked. */
     QbrChildIo last[CHILD_OPS];
     /* How many operations of a kind began and ended, and the time (of one clock for all disks) of the last of each. */

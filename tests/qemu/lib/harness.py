@@ -20,9 +20,9 @@ class Skip(Exception):
 
 
 def driver_of(topic):
-    """The driver that a topic tests: quorum_NAME is of quorum, rbd_NAME of rbd, every other one of gluster."""
+    """The driver that a topic tests: quorum_NAME is of quorum, rbd_NAME of rbd and so on, every other one of gluster."""
     driver = topic.split("_", 1)[0]
-    return driver if driver in ("quorum", "rbd") else "gluster"
+    return driver if driver in ("quorum", "rbd", "replication") else "gluster"
 
 
 def test(core=False, alone=False, needs_gluster=None):

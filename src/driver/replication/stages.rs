@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Start, checkpoint, stop and failover: what the machine allows is done, all of it or nothing.
+//!
+//! Runs in the main loop. What is called here may let the event loop run, so no lock is held meanwhile; a job's end comes back
+//! through [`Replication::backup_ended`] and [`Replication::commit_ended`], also from within a cancel.
+
+use super::error::Error;
+use super::machine::{Mode, Stage, StageError, Verdict};
+use super::options::Options;
+use super::state::{Held, Replication};
+use crate::errno::Errno;
+use crate::host::qemu::Bs;
+use crate::host::replication::Disks;
+use crate::host::Child;
+
+impl Replication {
+    /// Starts the replication as `wanted`.
+    ///
+    /// # Errors
+    /// Why it can't be started. Then all is as it was before.
+    pub fn start(&self, bs: Bs, wanted: Mode) -> Result<(), Error> {
+        if self.status().start(wanted)? == Verdict::Ignore {
+            return Ok(());
+        }
+        if let Options::Secondary { top_id } = &self.options {
+            // DIVERGES: a start that fails leaves nothing behind and can be repeated; in the C driver children, blocker and
+            // writable disks stay, and the next start aborts.
+            if let Err(error) = self.start_secondary(bs, top_id) {
+                self.let_go(bs);
+                return Err(error);
+            }
+        }
+        self.set_status(self.status().started());
+        Ok(())
+    }
+
+    /// Gets all that a secondary needs, and begins with a checkpoint.
+    fn start_secondary(&self, bs: Bs, top_id: &str) -> Result<(), Error> {
+        // DIVERGES: a read-only secondary is refused; the C driver aborts when it empties the active disk.
+        if !bs.is_writable() {
+            return Err(Error::Disks("The replication node is read-only"));
+        }
+        let disks = bs.examine_disks();
+        check_disks(&disks)?;
+        let (hidden, secondary) = (disks.hidden_read_only, disks.secondary_read_only);
+        bs.reopen_disks(hidden, secondary, true).map_err(Error::Host)?;
+        self.held().was_read_only = (hidden, secondary);
+        let (hidden, secondary) = bs.attach_disks().map_err(Error::Host)?;
+        {
+            let mut held = self.held();
+            (held.hidden, held.secondary) = (Some(hidden), Some(secondary));
+        }
+        let blocker = bs.block_top(top_id).ok_or(Error::Disks("No top_bs or it is invalid"))?;
+        self.held().blocker = Some(blocker);
+        let backup = bs.start_backup(secondary, hidden).map_err(Error::Host)?;
+        self.held().backup = Some(backup);
+        self.begin_anew()
+    }
+
+    /// Makes a checkpoint.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn checkpoint(&self) -> Result<(), Error> {
+        let has_backup = self.held().backup.is_some();
+        match self.status().checkpoint(has_backup)? {
+            Verdict::Ignore => Ok(()),
+            Verdict::Act => self.begin_anew(),
+        }
+    }
+
+    /// From here on the secondary's guest sees what the primary has written.
+    fn begin_anew(&self) -> Result<(), Error> {
+        let backup = self.held().backup;
+        backup.ok_or(StageError::NoBackup)?.checkpoint().map_err(Error::Host)?;
+        self.empty_disks()
+    }
+
+    /// Forgets what the secondary's guest has written, and what it needed to be shown.
+    fn empty_disks(&self) -> Result<(), Error> {
+        empty("Active", self.file()?)?;
+        let hidden = self.held().hidden;
+        empty("Hidden", hidden.ok_or(Errno::ENOMEDIUM)?)
+    }
+
+    /// Tells whether something has gone wrong.
+    ///
+    /// # Errors
+    /// What has.
+    pub fn get_error(&self) -> Result<(), Error> {
+        Ok(self.status().get_error()?)
+    }
+
+    /// Stops the replication; with `failover` the secondary's guest goes on with what it has.
+    ///
+    /// # Errors
+    /// Why it can't be stopped, or what failed on the way; it is stopped then, or its failover has failed.
+    pub fn stop(&self, bs: Bs, failover: bool) -> Result<(), Error> {
+        if self.status().stop()? == Verdict::Ignore {
+            return Ok(());
+        }
+        match (self.mode(), failover) {
+            (Mode::Primary, _) => {
+                self.set_status(self.status().stopped());
+                Ok(())
+            }
+            (Mode::Secondary, false) => self.stop_secondary(bs),
+            (Mode::Secondary, true) => self.fail_over(bs),
+        }
+    }
+
+    /// Gives up what the secondary's guest has written.
+    // DIVERGES: a plain stop of a secondary empties the active and the hidden disk and succeeds; the C driver's always fails,
+    // and leaves them as they are.
+    fn stop_secondary(&self, bs: Bs) -> Result<(), Error> {
+        self.end_backup(bs);
+        let emptied = self.empty_disks();
+        self.let_go(bs);
+        let mut status = self.status().stopped();
+        if let Err(error) = &emptied {
+            status.error = Some(crate::errno::ToErrno::errno(error));
+        }
+        self.set_status(status);
+        emptied
+    }
+
+    /// Moves what the secondary's guest has written to the secondary disk.
+    fn fail_over(&self, bs: Bs) -> Result<(), Error> {
+        let (file, secondary) = (self.file()?, self.held().secondary.ok_or(Errno::EIO)?);
+        self.end_backup(bs);
+        self.set_status(self.status().failing_over());
+        match bs.start_commit(file, secondary) {
+            Ok(job) => {
+                self.held().commit = Some(job);
+                Ok(())
+            }
+            Err(error) => {
+                // DIVERGES: a failover that can't begin has failed; in the C driver it seems to run for ever, and close crashes.
+                self.set_status(self.status().failed_over(Err(Errno::EIO)));
+                Err(Error::Host(error))
+            }
+        }
+    }
+
+    /// The backup has ended: we have cancelled it, or it has failed.
+    pub fn backup_ended(&self) {
+        let mut held = self.held();
+        held.backup = None;
+        let (blocker, is_ending) = (held.blocker.take(), held.is_ending);
+        drop(held);
+        if let Some(blocker) = blocker {
+            blocker.unblock();
+        }
+        if !is_ending {
+            self.set_status(self.status().lost_backup());
+        }
+    }
+
+    /// The failover is over.
+    pub fn commit_ended(&self, bs: Bs, result: Result<(), Errno>) {
+        self.held().commit = None;
+        self.set_status(self.status().failed_over(result));
+        if result.is_ok() {
+            // They are merged, and the secondary disk is the filtered one now.
+            self.held().was_read_only = (false, false);
+            self.let_go(bs);
+        }
+    }
+
+    /// Ends the backup, if there is one.
+    fn end_backup(&self, bs: Bs) {
+        let mut held = self.held();
+        held.is_ending = true;
+        let backup = held.backup;
+        drop(held);
+        if let Some(backup) = backup {
+            backup.cancel(bs, true);
+        }
+        self.held().is_ending = false;
+    }
+
+    /// Gives back whatever a secondary holds, so that it is as before its start.
+    fn let_go(&self, bs: Bs) {
+        self.end_backup(bs);
+        let Held { was_read_only: (hidden_was, secondary_was), hidden, secondary, blocker, .. } =
+            std::mem::take(&mut *self.held());
+        if let Some(blocker) = blocker {
+            blocker.unblock();
+        }
+        let children: Vec<Child> = secondary.into_iter().chain(hidden).collect();
+        if !children.is_empty() {
+            bs.detach_disks(&children);
+        }
+        if hidden_was || secondary_was {
+            // A disk that can't become read-only again stays as it is; nobody here writes to it any more.
+            drop(bs.reopen_disks(hidden_was, secondary_was, false));
+        }
+    }
+
+    /// The node is going: whatever runs is ended. What the disks hold stays there.
+    pub fn close(&self, bs: Bs) {
+        match self.status().stage {
+            Stage::Running => {
+                if self.mode() == Mode::Secondary {
+                    self.let_go(bs);
+                }
+                self.set_status(self.status().stopped());
+            }
+            Stage::Failover => {
+                let commit = self.held().commit;
+                if let Some(commit) = commit {
+                    commit.cancel(bs, false);
+                }
+            }
+            Stage::None | Stage::FailoverFailed | Stage::Done(_) => {}
+        }
+        self.set_registration(None);
+    }
+}
+
+/// Empties a disk.
+fn empty(which: &'static str, disk: Child) -> Result<(), Error> {
+    disk.make_empty().map_err(|error| match error {
+        Some(error) => Error::Host(error),
+        None => Error::Ejected(which, disk.node_name()),
+    })
+}
+
+/// Whether a secondary can run with these disks.
+fn check_disks(disks: &Disks) -> Result<(), Error> {
+    let lengths = [disks.active_length, disks.hidden_length, disks.secondary_length];
+    let problem = if !disks.has_hidden {
+        "Active disk doesn't have backing file"
+    } else if !disks.has_secondary {
+        "Hidden disk doesn't have backing file"
+    } else if !disks.secondary_has_user {
+        "The secondary disk doesn't have block backend"
+    } else if lengths.iter().any(|length| *length < 0 || *length != disks.active_length) {
+        "Active disk, hidden disk, secondary disk's length are not the same"
+    } else if !disks.can_be_emptied {
+        "Active disk or hidden disk doesn't support make_empty"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Disks(problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: Disks = Disks {
+        has_hidden: true,
+        has_secondary: true,
+        secondary_has_user: true,
+        can_be_emptied: true,
+        hidden_read_only: false,
+        secondary_read_only: false,
+        active_length: 4096,
+        hidden_length: 4096,
+        secondary_length: 4096,
+    };
+
+    #[test]
+    fn check_disks_names_the_first_problem() {
+        assert!(check_disks(&GOOD).is_ok());
+        for (disks, words) in [
+            (Disks { has_hidden: false, has_secondary: false, ..GOOD }, "Active disk doesn't"),
+            (Disks { has_secondary: false, secondary_has_user: false, ..GOOD }, "Hidden disk doesn't"),
+            (Disks { secondary_has_user: false, can_be_emptied: false, ..GOOD }, "block backend"),
+            (Disks { active_length: -5, hidden_length: -5, secondary_length: -5, ..GOOD }, "length"),
+            (Disks { active_length: 512, can_be_emptied: false, ..GOOD }, "length"),
+            (Disks { hidden_length: 512, ..GOOD }, "length"),
+            (Disks { secondary_length: 512, ..GOOD }, "length"),
+            (Disks { can_be_emptied: false, ..GOOD }, "make_empty"),
+        ] {
+            let error = check_disks(&disks).unwrap_err();
+            assert!(error.to_string().contains(words), "{disks:?}: {error}");
+        }
+    }
+}

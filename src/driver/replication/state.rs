@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! What an open replication node keeps.
+
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::machine::{Mode, Stage, Status};
+use super::options::Options;
+use crate::errno::Errno;
+use crate::host::replication::{Blocker, Job, Registration};
+use crate::host::Child;
+
+/// What a started secondary holds, each from when it was got until it was given back. Only the main loop uses it, except for
+/// `secondary`, which requests use after a failed failover, when nothing gives it back any more.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Which disks were read-only before: hidden, secondary.
+    pub(super) was_read_only: (bool, bool),
+    pub(super) hidden: Option<Child>,
+    pub(super) secondary: Option<Child>,
+    pub(super) blocker: Option<Blocker>,
+    pub(super) backup: Option<Job>,
+    pub(super) commit: Option<Job>,
+    /// Whether the end of the backup is what we want.
+    pub(super) is_ending: bool,
+}
+
+/// An open node. Requests share it, on whatever thread; all else happens in the main loop.
+#[derive(Debug)]
+pub struct Replication {
+    pub(super) options: Options,
+    file: OnceLock<Child>,
+    registration: Mutex<Option<Registration>>,
+    stage: AtomicU8,
+    /// A positive errno, or 0.
+    error: AtomicI32,
+    held: Mutex<Held>,
+}
+
+impl Replication {
+    /// A node that is not started and has no child yet.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            file: OnceLock::new(),
+            registration: Mutex::default(),
+            stage: AtomicU8::new(Stage::None.index()),
+            error: AtomicI32::new(0),
+            held: Mutex::default(),
+        }
+    }
+
+    /// The node's child is there.
+    pub fn set_file(&self, file: Child) {
+        // There is one child, which stays for the life of the node.
+        self.file.get_or_init(|| file);
+    }
+
+    /// It has a place among the replications of the process, or none any more.
+    pub fn set_registration(&self, registration: Option<Registration>) {
+        *lock(&self.registration) = registration;
+    }
+
+    /// The side.
+    pub(super) fn mode(&self) -> Mode {
+        self.options.mode()
+    }
+
+    /// Where the node is.
+    #[inline]
+    pub(super) fn status(&self) -> Status {
+        let stage = usize::from(self.stage.load(Ordering::Acquire));
+        let error = match self.error.load(Ordering::Relaxed) {
+            0 => None,
+            code => Some(Errno::from_code(code)),
+        };
+        Status { mode: self.mode(), stage: Stage::ALL.get(stage).copied().unwrap_or(Stage::None), error }
+    }
+
+    /// Goes on to another stage. Main loop.
+    pub(super) fn set_status(&self, status: Status) {
+        self.error.store(status.error.map_or(0, Errno::code), Ordering::Relaxed);
+        self.stage.store(status.stage.index(), Ordering::Release);
+    }
+
+    /// Remembers a write that was lost.
+    pub(super) fn latch(&self, errno: Errno) {
+        self.error.store(errno.code(), Ordering::Relaxed);
+    }
+
+    /// What a started secondary holds.
+    pub(super) fn held(&self) -> MutexGuard<'_, Held> {
+        lock(&self.held)
+    }
+
+    /// The filtered disk.
+    #[inline]
+    pub(super) fn file(&self) -> Result<Child, Errno> {
+        self.file.get().copied().ok_or(Errno::ENOMEDIUM)
+    }
+}
+
+/// Locks for a moment. What a panic left behind is as good as before: no lock is held while something is called.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

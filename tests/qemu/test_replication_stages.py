@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What can be done with a replication node when, and what it leaves behind."""
+
+import os
+
+from lib.harness import check, test
+from lib.nbd import Client, NbdError
+from lib.qmp import Machine
+from lib.replication import (SIZE, Content, Primary, Secondary, children, file_of, image, is_read_only, raw_image, refused, start,
+                             status, stop)
+
+
+@test(core=True)
+def start_that_fails_leaves_nothing_behind_and_can_be_repeated(t):
+    secondary = Secondary(t, bytes(SIZE), top_id="nobody", hidden={"read-only": True})
+    with secondary.machine as machine:
+        for _ in range(3):
+            check("top_bs" in refused(start, machine, False), "another message")
+            check(children(machine, "r") == {"file": "active"}, children(machine, "r"))
+            check(is_read_only(machine, "hidden"), "the hidden disk is writable")
+            check("not running" in status(machine), status(machine))
+        # The node that it asks for is there now.
+        machine.add({"driver": "raw", "node-name": "nobody", "file": "top"})
+        start(machine, False)
+        check(not is_read_only(machine, "hidden"), "the hidden disk is read-only")
+        check(set(children(machine, "r")) == {"file", "hidden disk", "secondary disk"}, children(machine, "r"))
+        check(status(machine) is None, status(machine))
+        check("running or done" in refused(start, machine, False), "another message")
+        stop(machine, False, False)
+        check(children(machine, "r") == {"file": "active"}, children(machine, "r"))
+        check(is_read_only(machine, "hidden"), "the hidden disk is still writable")
+        check(machine.quit() == 0, machine.output())
+
+
+@test(core=True)
+def secondary_that_is_stopped_forgets_its_guests_writes_and_starts_again(t):
+    content = Content("stopped")
+    secondary = Secondary(t, content.bytes)
+    with secondary.machine as machine, secondary.client() as guest:
+        for _ in range(3):
+            start(machine, False)
+            on_guest = content.copy()
+            for _ in range(5):
+                on_guest.change(guest)
+            on_guest.compare(guest, "while it runs")
+            stop(machine, False, False)
+            check(status(machine) is None, status(machine))
+            content.compare(guest, "after the stop")
+        check(machine.quit() == 0, machine.output())
+
+
+@test(core=True)
+def resize_is_refused_and_the_process_goes_on(t):
+    secondary = Secondary(t, bytes(SIZE))
+    with secondary.machine as machine:
+        start(machine, False)
+        # The block layer refuses it already: because of who uses the node, and because the node on top is blocked.
+        refused(machine.command, "block_resize", node_name="r", size=2 * SIZE)
+        refused(machine.command, "block_resize", node_name="top", size=2 * SIZE)
+        stop(machine, False, False)
+    # Nobody else uses this one, so that the driver is asked.
+    with Machine(t.cell, t.work) as machine:
+        machine.add({"driver": "replication", "node-name": "p", "mode": "primary", "file": file_of(raw_image(t, "disk", bytes(SIZE)))})
+        for begin in (lambda: None, lambda: start(machine, True), lambda: stop(machine, True, False)):
+            begin()
+            message = refused(machine.command, "block_resize", node_name="p", size=2 * SIZE)
+            check("can't be resized" in message, message)
+        check(machine.quit() == 0, machine.output())
+
+
+@test()
+def primary_that_is_stopped_starts_again(t):
+    content = Content("again")
+    secondary, primary = Secondary(t, content.bytes), Primary(t, content.bytes)
+    with secondary.machine, primary.machine as machine:
+        primary.connect(secondary)
+        for _ in range(3):
+            start(machine, True)
+            with primary.client() as client:
+                content.change(client)
+            check(status(machine) is None, status(machine))
+            stop(machine, True, False)
+        with secondary.client() as guest:
+            check("not running" in status(secondary.machine), status(secondary.machine))
+            start(secondary.machine, False)
+            content.compare(guest, "the secondary")
+
+
+@test()
+def secondary_that_has_failed_over_says_why_it_cannot_start(t):
+    secondary = Secondary(t, bytes(SIZE))
+    with secondary.machine as machine:
+        start(machine, False)
+        secondary.fail_over()
+        check("failed over" in refused(start, machine, False), "another message")
+        # It is none of a primary's business.
+        start(machine, True)
+        machine.command("xen-colo-do-checkpoint")
+        stop(machine, True, True)
+        check(children(machine, "r") == {"file": "disk"}, children(machine, "r"))
+        check(machine.quit() == 0, machine.output())
+
+
+@test()
+def discards_and_zeroes_reach_the_disk_and_space_comes_back(t):
+    path = raw_image(t, "disk", b"x" * SIZE)
+    with Machine(t.cell, t.work) as machine:
+        machine.add({"driver": "replication", "node-name": "p", "mode": "primary", "discard": "unmap", "file": file_of(path)})
+        socket = machine.export("p")
+        start(machine, True)
+        with Client(t.work, socket, "p") as client:
+            before = os.stat(path).st_blocks
+            client.trim(0, SIZE // 2)
+            client.zero(SIZE // 2, SIZE // 4)
+            client.flush()
+            check(os.stat(path).st_blocks * 512 <= SIZE // 4, f"{before} blocks before, {os.stat(path).st_blocks} now")
+        check(status(machine) is None, status(machine))
+        check(machine.quit() == 0, machine.output())
+
+
+@test()
+def discards_of_either_guest_never_show_what_is_not_theirs(t):
+    content = Content("discard")
+    secondary, primary = Secondary(t, content.bytes), Primary(t, content.bytes)
+    with secondary.machine, primary.machine:
+        primary.connect(secondary)
+        start(secondary.machine, False)
+        start(primary.machine, True)
+        with primary.client() as client, secondary.client() as guest:
+            on_guest = content.copy()
+            client.trim(0, SIZE // 2)
+            client.zero(SIZE // 2, SIZE // 4)
+            on_guest.compare(guest, "the guest of the secondary, which must not see it")
+            secondary.machine.command("xen-colo-do-checkpoint")
+            # What is discarded may read as anything that was there, or as zeroes.
+            now = guest.read(0, SIZE // 2)
+            check(all(new in (0, old) for new, old in zip(now, content.bytes)), "a discarded block has neither old data nor zeroes")
+            content.bytes[:SIZE // 4 * 3] = now + bytes(SIZE // 4)
+            content.compare(guest, "the secondary after the checkpoint")
+            guest.trim(SIZE // 4 * 3, SIZE // 8)
+            guest.zero(SIZE // 8 * 7, SIZE // 8)
+            secondary.machine.command("xen-colo-do-checkpoint")
+            content.compare(guest, "the secondary whose own discard is forgotten")
+        check(status(primary.machine) is None, status(primary.machine))
+
+
+@test()
+def requests_before_the_start_fail(t):
+    secondary = Secondary(t, bytes(SIZE))
+    with secondary.machine as machine, secondary.client() as guest:
+        for call in (lambda: guest.read(0, 4096), lambda: guest.write(0, bytes(4096)), lambda: guest.zero(0, 4096)):
+            try:
+                call()
+                check(False, "it succeeded")
+            except NbdError:
+                pass
+        check(machine.quit() == 0, machine.output())
+
+
+@test(core=True)
+def options_are_refused_by_name(t):
+    with Machine(t.cell, t.work) as machine:
+        path = raw_image(t, "disk", bytes(SIZE))
+        node = {"driver": "replication", "node-name": "r", "file": file_of(path)}
+        check("top-id" in refused(machine.add, {**node, "mode": "secondary"}), "another message")
+        check("top-id" in refused(machine.add, {**node, "mode": "primary", "top-id": "x"}), "another message")
+        machine.add({**node, "mode": "primary"})
+        start(machine, True)
+        check("needs" not in (status(machine) or ""), status(machine))
+        machine.remove("r")
+        check(image(t, "unused"), "no image")
+        check(machine.quit() == 0, machine.output())
+
+
+@test(core=True)
+def close_in_the_middle_of_everything(t):
+    for how in ("running", "failover"):
+        secondary = Secondary(t, bytes(SIZE))
+        with secondary.machine as machine:
+            start(machine, False)
+            with secondary.client() as guest:
+                guest.write(0, b"x" * 65536)
+            if how == "failover":
+                stop(machine, False, True)
+            check(machine.quit() == 0, f"{how}: {machine.output()}")
