@@ -86,9 +86,9 @@ TEST(rbd_open_failures_say_what_failed)
         int error;
         const char *message;
     } failures[] = {
-        { CEPH_CREATE, ENOMEM, "cannot connect" },
+        { CEPH_CREATE, ENOMEM, "error connecting" },
         { CEPH_CONNECT, EACCES, "as 'client.admin'" },
-        { CEPH_CONNECT, ETIMEDOUT, "cannot connect" },
+        { CEPH_CONNECT, ETIMEDOUT, "error connecting" },
         { CEPH_POOL, EPERM, "'rbd'" },
         { CEPH_READ_OP, EIO, "'a'" },
         { CEPH_READ_OP, ETIMEDOUT, "'a'" },
