@@ -29,6 +29,9 @@ const TELL_TIMEOUT: u64 = 1000;
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait before an owner that hasn't answered is asked again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long an owner that refuses to give the lock back is asked again: one that has it for a maintenance operation refuses, too,
+/// and is done soon. A guest's write must not fail because of that.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the main loop waits for the lock. A request in a coroutine waits as long as the owner lives.
 const MAIN_LOOP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -66,10 +69,19 @@ impl Image {
         // What was known of the objects belongs to an earlier time.
         head.map = None;
         let mut lease = self.lease.exclusive(rq).await?;
+        let mut refused_at: Option<Instant> = None;
         loop {
             let handle = self.watching(rq, deadline).await?;
             let heard = self.lookout.heard();
-            match self.try_acquire(rq, handle, &mut lease).await? {
+            let next = match self.try_acquire(rq, handle, &mut lease).await {
+                Err(Error::LockRefused { .. })
+                    if refused_at.get_or_insert_with(Instant::now).elapsed() < REFUSAL_TIMEOUT =>
+                {
+                    Next::Wait(RETRY)
+                }
+                next => next?,
+            };
+            match next {
                 Next::Ours => break,
                 Next::Again => {}
                 Next::Wait(timeout) => {

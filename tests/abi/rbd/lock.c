@@ -269,6 +269,26 @@ TEST(rbd_owner_that_refuses_makes_writes_fail)
     rbd_close(&bs);
 }
 
+/* As "rbd rm" does, which has the lock while it looks whether the image is in use. */
+TEST(rbd_owner_that_refuses_for_a_moment_makes_no_write_fail)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    struct rbd_request *write;
+
+    locked_node(&bs);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    ceph_stranger(ceph_header(IMAGE), HANDLE, no, sizeof(no));
+    write = rbd_start_write(&bs, 0, qiov);
+    ceph_wait_for(CEPH_NOTIFY, 1);
+    ceph_stranger(NULL, 0, NULL, 0);
+    ceph_lock_as(IMAGE, 0, "", "");
+    CHECK_INT(rbd_finish(write), 0);
+    CHECK_INT(ceph_count(CEPH_BLOCKLIST), 0);
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
 /* An owner that lives is waited for, whether it answers or not. */
 static void check_waits(const void *answer, size_t length)
 {
