@@ -16,11 +16,11 @@ use super::format::calls::{Call, Version};
 use super::format::features::{Features, OpFeatures};
 use super::format::header::{Identity, Snapshot, State};
 use super::format::notify::Message;
-use super::format::object_map::ObjectMap;
 use super::lock::Lease;
 use super::lookup::{Finder, Kind};
 use super::map::Map;
 use super::refusal::{self, Access};
+use super::status::Seen;
 use super::watch::Lookout;
 use crate::backend::rados::PoolHandle;
 use crate::errno::{Errno, ToErrno};
@@ -78,7 +78,7 @@ pub(super) struct Image {
     /// How the cluster knows that. Taken after the gate, if both are.
     pub(super) lease: Gate<Lease>,
     /// Which objects there are, as seen without the lock; nobody had it then, and nobody has taken it since.
-    pub(super) seen: Mutex<Option<Arc<ObjectMap>>>,
+    pub(super) seen: Mutex<Option<Seen>>,
     /// What the user was told last of why nothing can be written.
     pub(super) complaint: Mutex<Option<String>>,
     /// This client was shut out.

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::format::calls::{self, Version};
@@ -32,6 +33,16 @@ pub struct BlockStatus {
 
 /// How many sets of objects one call looks at; the block layer asks again for the rest.
 const MOST_SETS: u64 = 1024;
+
+/// An object map that was read without the lock, and when nobody had that.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    map: Arc<ObjectMap>,
+    looked: Instant,
+}
+
+/// How long it is believed that still nobody has it.
+const TRUST: Duration = Duration::from_millis(20);
 
 impl Rbd {
     /// What the range holds: data where an object is, zeroes where none is. Without `want_zero` nobody asks where the zeroes are,
@@ -100,8 +111,23 @@ impl Rbd {
     async fn seen_map(&self, rq: &Request) -> Result<Option<Arc<ObjectMap>>, Error> {
         let image = &self.image;
         let seen = image.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if seen.is_some() {
-            return Ok(seen);
+        if let Some(mut seen) = seen {
+            // Who has begun to write tells us, but not before its first write, and may hang by then.
+            if image.snapshot.is_some() || seen.looked.elapsed() < TRUST {
+                return Ok(Some(seen.map));
+            }
+            if self.is_quiet(rq).await? {
+                let map = Arc::clone(&seen.map);
+                seen.looked = Instant::now();
+                let mut place = image.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                // Unless it was forgotten meanwhile.
+                if place.is_some() {
+                    *place = Some(seen);
+                    return Ok(Some(map));
+                }
+            }
+            image.forget_map();
+            return Ok(None);
         }
         let Kind::Format2(id) = &image.kind else { return Ok(None) };
         let Some(head) = image.gate.try_shared() else { return Ok(None) };
@@ -128,7 +154,8 @@ impl Rbd {
         };
         let needed = image.identity.layout.object_count(u64::try_from(image.size()).unwrap_or(0));
         let map = map.filter(|map| map.len() >= needed).map(Arc::new);
-        image.seen.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&map);
+        let seen = map.clone().map(|map| Seen { map, looked: Instant::now() });
+        *image.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         if snapshot.is_none() && image.lookout.heard() != heard {
             image.forget_map();
             return Ok(None);
