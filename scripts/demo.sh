@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# make demo: a real disk image goes to a Gluster volume and back, through our driver in Debian's own unmodified QEMU.
+# make demo: a real disk image goes to Gluster and to Ceph and back, through our drivers in Debian's own unmodified QEMU.
 #
 # Variables: DEMO_SUITE=bookworm|trixie (show it with the QEMU of Debian 12 or 13, in a private tree; default: the
 # installed QEMU where it is this release's own, else a private tree of this release), QBR_BUILD.
@@ -16,7 +16,7 @@ need_root "$@"
 PATH=$PATH:/usr/sbin:/sbin
 FILES=3000
 DEMO=$QBR_BUILD/demo
-export QBR_GLUSTER=demo
+export QBR_GLUSTER=demo QBR_CEPH=demo
 
 # --- how it looks ------------------------------------------------------------------------------------------------
 
@@ -75,7 +75,7 @@ typed() {
 
 # Show a command and run it there, in the demo's folder. Leaves what it prints in the file "output" and its time in $took.
 # With "stock" first, as it is without our module.
-took=0 url='' modules=''
+took=0 url='' modules='' ceph_conf=''
 on_debian() {
     local ours=("QEMU_MODULE_DIR=$modules") prefix='' status=0
     if [[ $1 == stock ]]; then
@@ -86,7 +86,7 @@ on_debian() {
     rm -f "$DEMO/took"
     # The clock runs inside, so that entering the tree is not counted.
     # shellcheck disable=SC2016
-    debian "${ours[@]}" bash -c 'start=${EPOCHREALTIME/./}
+    debian "CEPH_CONF=$ceph_conf" "${ours[@]}" bash -c 'start=${EPOCHREALTIME/./}
         "$@"
         status=$?
         echo $((${EPOCHREALTIME/./} - start)) > took
@@ -131,19 +131,34 @@ gluster() {
         exec "$QBR_TOP/scripts/gluster.sh" "$@"
     )
 }
+ceph() {
+    local fd
+    (
+        for fd in "${QBR_LOCK_FDS[@]}"; do exec {fd}>&-; done
+        exec "$QBR_TOP/scripts/ceph.sh" "$@"
+    )
+}
+
+# Show a command of Ceph's own tool and run it. What it prints is in the file "output".
+rbd_tool() {
+    shown ceph "rbd $(typed "$@")"
+    ceph rbd "$@" > "$DEMO/output" 2>&1 || die "that command failed: $(tail -n 3 "$DEMO/output")"
+}
 
 clean_up() {
     gluster destroy > /dev/null 2>&1 || say "the servers could not be stopped: scripts/gluster.sh destroy, with QBR_GLUSTER=demo"
+    ceph destroy > /dev/null 2>&1 || say "the servers could not be stopped: scripts/ceph.sh destroy, with QBR_CEPH=demo"
     rm -rf "$DEMO"
 }
 
 # --- set-up ------------------------------------------------------------------------------------------------------
 
 SECONDS=0
-printf '%sDebian %s, its own QEMU, and a Gluster volume: our block driver in place of the C one%s\n\n' "$bold" "$release" "$plain"
+printf '%sDebian %s, its own QEMU, a Gluster volume and a Ceph pool: our block drivers in place of the C ones%s\n\n' "$bold" "$release" "$plain"
 take_lock demo
 at_exit clean_up
 gluster destroy > /dev/null 2>&1 || true
+ceph destroy > /dev/null 2>&1 || true
 rm -rf "$DEMO"
 mkdir -p "$DEMO"
 cd "$DEMO"
@@ -169,8 +184,11 @@ integrated=$QBR_BUILD/qemu-10.0
 QBR_GLUSTER_SUITE=$suite gluster start > /dev/null
 gluster volume vol plain > /dev/null
 url=gluster://$(gluster host-port)/vol
+QBR_CEPH_SUITE=$suite ceph start > /dev/null
+ceph pool rbd > /dev/null
+ceph_conf=$(ceph env | sed -n 's/^export CEPH_CONF=//p')
 setup=$SECONDS
-step "ready after $setup s: QEMU, our module, and a private Gluster volume, URL=$url"
+step "ready after $setup s: QEMU, our modules, a private Gluster volume, URL=$url, and a private Ceph with the pool rbd"
 [[ -z $tree ]] || say "(what is typed at debian$release\$ runs in the tree, by: scripts/in-root $tree COMMAND)"
 
 # --- the demo ----------------------------------------------------------------------------------------------------
@@ -245,6 +263,26 @@ result "$stock_took (nearly all of it the library's shutdown, which the C driver
 on_debian qemu-img info -f raw "$url/disk.img"
 result "$took"
 
+title "Onto Ceph, without librbd"
+on_debian qemu-img create -f raw rbd:rbd/disk 256M
+on_debian qemu-img convert -n -f raw -O raw disk.img rbd:rbd/disk
+result "written in $took"
+rbd_tool info rbd/disk
+sed -n 's/^\t\(size\|features\)[: ]/    &/p' "$DEMO/output"
+on_debian qemu-img compare -f raw -F raw disk.img rbd:rbd/disk
+result "$(< "$DEMO/output") ($took)"
+
+title "Together with Ceph's own tools and the C driver on the same image"
+rbd_tool snap create --no-progress rbd/disk@before
+on_debian qemu-io -f raw -c 'write -P 0x5a 100M 5M' -c 'read -P 0x5a 100M 5M' rbd:rbd/disk
+on_debian qemu-img compare -f raw -F raw disk.img rbd:rbd/disk@before
+result "the snapshot has what was there before: $(< "$DEMO/output")"
+on_debian stock qemu-io -r -f raw -c 'read -P 0x5a 100M 5M' rbd:rbd/disk
+! grep -qi 'fail' "$DEMO/output" || die "the C driver reads something else: $(< "$DEMO/output")"
+result "the C driver reads what ours wrote ($took)"
+rbd_tool object-map check --no-progress rbd/disk
+result "the object map is right"
+
 title "A QEMU with our driver in its source tree"
 grep -qaF qbr_gluster_open "$integrated/block-gluster.so" || die "$integrated/block-gluster.so is not ours"
 here "$integrated/qemu-img" --version
@@ -270,7 +308,7 @@ here "$integrated/qemu-io" --image-opts "$quorum,rewrite-corrupted=on" -c 'read 
 same_hash copy-b.img
 result "repaired by reading it with rewrite-corrupted=on: SHA-256 ${image_hash:0:16}..., the same"
 
-mapfile -t servers < <(gluster pids)
+mapfile -t servers < <(gluster pids && ceph pids)
 ((${#servers[@]})) || die "the servers have ended by themselves"
 clean_up
 wait_gone 0 "${servers[@]}" || die "servers still run"
