@@ -120,6 +120,21 @@ def all_osds_stopped_and_continued(t):
     t.note(f"the slowest of {len(QUERIES) - 1} queries took {longest * 1000:.1f} ms")
 
 
+@test(core=True, alone=True)
+def objects_that_are_not_there_are_read_without_an_osd(t):
+    """The object map says so: a read of one, and one over the border of two."""
+    ceph = sturdy(t)
+    make(t, "a", 64 * MIB, ceph=ceph)
+    with Served(t, ceph=ceph) as client:
+        client.write(0, b"w" * 4096)
+        ceph.stop_osds()
+        try:
+            for offset, length in ((16 * MIB, 4096), (24 * MIB - 4096, 8192)):
+                compare(bytes(length), client.read(offset, length), f"a hole at {offset}")
+        finally:
+            ceph.cont_osds()
+
+
 @test(alone=True)
 def queries_of_an_emulator_answer_while_all_osds_are_stopped(t):
     ceph = sturdy(t)

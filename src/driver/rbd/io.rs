@@ -102,7 +102,7 @@ impl Rbd {
 
     /// Reads into the guest's memory, of which every object has one piece.
     async fn read_direct(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
-        let objects = self.image.identity.layout.objects(range);
+        let objects = self.objects_to_read(iov, range);
         let span_of =
             |object: &ObjectRange| iov.span(as_len(object.first), as_len(object.length)).ok_or(Errno::EINVAL);
         let start = |object: &ObjectRange| Ok(self.read_object(rq, object, span_of(object)?));
@@ -116,15 +116,8 @@ impl Rbd {
 
     /// Reads into memory of our own, and copies it from there.
     async fn read_bounced(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
-        let layout = self.image.identity.layout;
         let mut buffer = self.buffer(rq, range.len()).await?;
-        let mut objects = layout.objects(range).filter(|object| {
-            let absent = self.is_absent(object.object);
-            if absent {
-                object.pieces().for_each(|piece| iov.copy_in(as_len(piece.at), &[], as_len(piece.length)));
-            }
-            !absent
-        });
+        let mut objects = self.objects_to_read(iov, range);
         let mut window = Window::new();
         // Where the bytes of the next object go, and where those of the window begin.
         let (mut next, mut begin): (usize, usize) = (0, 0);
@@ -153,6 +146,21 @@ impl Rbd {
                 return Ok(());
             }
         }
+    }
+
+    /// The objects of a read that the cluster has to be asked for; what is known not to be there is zeroed at once.
+    fn objects_to_read<'a>(
+        &'a self,
+        iov: &'a GuestIov<'a>,
+        range: ByteRange,
+    ) -> impl Iterator<Item = ObjectRange> + 'a {
+        self.image.identity.layout.objects(range).filter(|object| {
+            let absent = self.is_absent(object.object);
+            if absent {
+                object.pieces().for_each(|piece| iov.copy_in(as_len(piece.at), &[], as_len(piece.length)));
+            }
+            !absent
+        })
     }
 
     /// Reads a range of one object.
