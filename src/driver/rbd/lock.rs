@@ -210,11 +210,21 @@ impl Image {
     /// one again.
     pub(super) async fn release(&self, rq: &Request, courtesy: Duration) -> Result<(), Errno> {
         let mut head = self.gate.exclusive(rq).await?;
-        if self.owns.swap(false, Ordering::AcqRel) || head.map.is_some() {
-            let heard = self.lookout.heard();
-            self.give_back(rq, &mut head).await;
+        self.owns.store(false, Ordering::Release);
+        let heard = self.lookout.heard();
+        if self.give_back(rq, &mut head).await {
             self.tell(rq, Message::ReleasedLock).await;
             self.lookout.wait_to_hear(heard, courtesy);
+        }
+        Ok(())
+    }
+
+    /// Gives the lock back that another client says is its own, unless a write has found meanwhile that it is ours: such news may
+    /// be old, and as long as we doubt it nobody who asks for the lock would be answered.
+    pub(super) async fn settle(&self, rq: &Request) -> Result<(), Errno> {
+        let mut head = self.gate.exclusive(rq).await?;
+        if !self.owns.load(Ordering::Acquire) && self.give_back(rq, &mut head).await {
+            self.tell(rq, Message::ReleasedLock).await;
         }
         Ok(())
     }
@@ -225,15 +235,18 @@ impl Image {
         drop(block_on(async |rq| self.release(rq, Duration::ZERO).await));
     }
 
-    /// Unlocks what is locked. What fails here is found out by the next one who wants the lock.
-    async fn give_back(&self, rq: &Request, head: &mut Head) {
-        if let Some(map) = head.map.take() {
+    /// Unlocks what is locked; false if nothing was. What fails here is found out by the next one who wants the lock.
+    async fn give_back(&self, rq: &Request, head: &mut Head) -> bool {
+        let map = head.map.take();
+        if let Some(map) = &map {
             ignore(self.finder(rq).call(map.object(), &lock::unlock(b"")).await);
         }
-        let Ok(mut lease) = self.lease.exclusive(rq).await else { return };
-        if let Some(handle) = lease.handle.take() {
+        let Ok(mut lease) = self.lease.exclusive(rq).await else { return map.is_some() };
+        let handle = lease.handle.take();
+        if let Some(handle) = handle {
             ignore(self.call_header(rq, &lock::unlock(&lock::auto_cookie(handle))).await);
         }
+        map.is_some() || handle.is_some()
     }
 
     /// Puts the handle of a new watch in the place of the old one. False if the lock was lost meanwhile.

@@ -82,9 +82,11 @@ impl Watcher for Ears {
             }
             Message::AcquiredLock(from) | Message::ReleasedLock(from) if image.is_me(from) => Vec::new(),
             Message::AcquiredLock(_) => {
-                // If we believed to have it, that has to be looked at before the next write.
-                image.owns.store(false, Ordering::Release);
                 image.forget_map();
+                // If we believed to have it, that has to be looked at before the next write.
+                if image.owns.swap(false, Ordering::AcqRel) {
+                    image.chore(|chores| chores.settle = true);
+                }
                 Vec::new()
             }
             Message::ReleasedLock(_) => {
@@ -179,7 +181,7 @@ impl Image {
         loop {
             let mut post = self.lookout.lock();
             let todo = std::mem::take(&mut post.chores);
-            post.doing_chores = todo.announce_lock || todo.release || todo.refresh;
+            post.doing_chores = todo.announce_lock || todo.release || todo.settle || todo.refresh;
             if !post.doing_chores {
                 return;
             }
@@ -190,6 +192,9 @@ impl Image {
                 }
                 if todo.release {
                     self.release(rq, COURTESY).await?;
+                }
+                if todo.settle {
+                    self.settle(rq).await?;
                 }
                 if todo.refresh {
                     self.catch_up(rq).await?;
@@ -209,6 +214,8 @@ pub(super) struct Chores {
     pub(super) announce_lock: bool,
     /// Give the lock back.
     release: bool,
+    /// Find out whether the lock is still ours, or give it back.
+    settle: bool,
     /// Read the header.
     refresh: bool,
 }

@@ -199,6 +199,34 @@ TEST(rbd_lock_is_not_given_away_with_writes_in_flight)
     qiov_free(qiov);
 }
 
+/* An announcement may come late: whoever has made it has given the lock back meanwhile, and it went on to this client. */
+TEST(rbd_lock_is_given_back_when_another_client_says_that_it_has_it)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(tell(ACQUIRED), 1);
+    /* Nobody would be answered for it. */
+    while (ceph_lock_holder(IMAGE)) {
+    }
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    rbd_close(&bs);
+}
+
+TEST(rbd_lock_that_another_client_claims_is_given_back_at_inactivation)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(tell(ACQUIRED), 1);
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    rbd_close(&bs);
+}
+
 TEST(rbd_lock_of_a_user_is_never_touched)
 {
     BlockDriverState bs = { 0 };
