@@ -22,6 +22,8 @@ features=()
 if [ -n "${QBR_FEATURES:-}" ]; then
     features=(--no-default-features --features "$QBR_FEATURES")
 fi
+# Two at once would cut the same object.
+take_lock archive
 step "Rust archive"
 CARGO_TARGET_DIR=$build/cargo run_logged cargo-archive \
     cargo build --locked --release --lib --manifest-path "$root/Cargo.toml" "${features[@]}"
