@@ -182,10 +182,25 @@ impl Rbd {
     async fn write_range(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
         self.grow_to(rq, range.end()).await?;
         let head = self.image.enter(rq).await?;
+        let objects = || self.image.identity.layout.objects(range);
+        self.change_objects(rq, &head, objects, false, async || self.write_noted(rq, &head, iov, range).await)
+            .await
+    }
+
+    /// Does what changes objects but leaves them there, once the object map knows of them; with `only_there` only of those that
+    /// are there.
+    pub(super) async fn change_objects<O: Iterator<Item = ObjectRange>>(
+        &self,
+        rq: &Request,
+        head: &Head,
+        objects: impl Fn() -> O,
+        only_there: bool,
+        change: impl AsyncFn() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         // A removal in between makes it begin again, which is rare; nothing does that for ever.
         for _ in 0..MAX_TRIES {
-            self.note_objects(rq, &head, || self.image.identity.layout.objects(range), false).await?;
-            match self.write_noted(rq, &head, iov, range).await {
+            self.note_objects(rq, head, &objects, only_there).await?;
+            match change().await {
                 Err(Error::Errno(errno)) if errno == NOT_NOTED => {}
                 done => return done,
             }
@@ -210,7 +225,7 @@ impl Rbd {
 
     /// Sees to it that the object map knows of objects that are about to be written; with `only_there` not of those that aren't
     /// there.
-    pub(super) async fn note_objects<O: Iterator<Item = ObjectRange>>(
+    async fn note_objects<O: Iterator<Item = ObjectRange>>(
         &self,
         rq: &Request,
         head: &Head,
@@ -376,9 +391,9 @@ impl Rbd {
 }
 
 /// An object has to be noted in the object map first. The library never answers this: it tries again by itself.
-pub(super) const NOT_NOTED: Errno = Errno::EAGAIN;
+const NOT_NOTED: Errno = Errno::EAGAIN;
 /// How often a change begins again because its objects are being removed meanwhile.
-pub(super) const MAX_TRIES: u32 = 1000;
+const MAX_TRIES: u32 = 1000;
 
 /// Operations that are under way together, each with what it is about.
 struct Window<T>([Option<(T, Operation)>; WINDOW]);

@@ -6,7 +6,7 @@
 use super::error::Error;
 use super::format::striping::ObjectRange;
 use super::image::Head;
-use super::io::{acknowledged, as_len, for_each, removed, MAX_TRIES, NOT_NOTED};
+use super::io::{acknowledged, as_len, for_each, removed};
 use super::state::Rbd;
 use crate::backend::rados::{Operation, WriteOp};
 use crate::errno::Errno;
@@ -36,15 +36,11 @@ impl Rbd {
         if may_unmap {
             return self.unmap_objects(rq, &head, objects).await;
         }
-        for _ in 0..MAX_TRIES {
-            self.note_objects(rq, &head, objects, false).await?;
+        let fill = async || {
             let start = |object: &ObjectRange| self.fill(rq, &head, object);
-            match for_each(rq, objects(), start, |_, ret| acknowledged(ret)).await {
-                Err(errno) if errno == NOT_NOTED => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(Errno::EIO.into())
+            Ok(for_each(rq, objects(), start, |_, ret| acknowledged(ret)).await?)
+        };
+        self.change_objects(rq, &head, objects, false, fill).await
     }
 
     /// Gives back the space of a range, as far as it is whole blocks. What it reads as then is not promised.
@@ -87,15 +83,11 @@ impl Rbd {
         objects: impl Fn() -> O,
     ) -> Result<(), Error> {
         let there = || objects().filter(|object| !is_absent(head, object.object));
-        for _ in 0..MAX_TRIES {
-            self.note_objects(rq, head, there, true).await?;
+        let cut = async || {
             let start = |object: &ObjectRange| self.cut(rq, head, object);
-            match for_each(rq, there(), start, |_, ret| removed(ret)).await {
-                Err(errno) if errno == NOT_NOTED => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(Errno::EIO.into())
+            Ok(for_each(rq, there(), start, |_, ret| removed(ret)).await?)
+        };
+        self.change_objects(rq, head, there, true, cut).await
     }
 
     /// Removes objects, given in ascending order.
