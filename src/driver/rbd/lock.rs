@@ -219,8 +219,15 @@ impl Image {
         Ok(())
     }
 
-    /// Gives the lock back that another client says is its own, unless a write has found meanwhile that it is ours: such news may
-    /// be old, and as long as we doubt it nobody who asks for the lock would be answered.
+    /// Writes have to look again whether the lock is ours, and a thread gives it back if none does. Nobody who asks for the lock is
+    /// answered in between.
+    pub(super) fn resign(self: &Arc<Self>) {
+        if self.owns.swap(false, Ordering::AcqRel) {
+            self.chore(|chores| chores.settle = true);
+        }
+    }
+
+    /// Gives the lock back, unless a write has found meanwhile that it is ours.
     pub(super) async fn settle(&self, rq: &Request) -> Result<(), Errno> {
         let mut head = self.gate.exclusive(rq).await?;
         if !self.owns.load(Ordering::Acquire) && self.give_back(rq, &mut head).await {

@@ -72,9 +72,10 @@ impl Rbd {
         self.probe
     }
 
-    /// Gives the lock back, as before a migration ends. Main loop, and the node is drained; blocks on the network.
+    /// Has the lock given back, as before a migration ends. Any thread. The node need not be drained: QEMU drains it afterwards, so
+    /// to wait for a request in flight here would be to wait for ever.
     pub fn inactivate(&self) {
-        self.image.hand_over();
+        self.image.resign();
     }
 
     /// Gives the lock back, ends watching, and the connection if nobody else has it. Blocks for [`CLOSE_TIMEOUT`] at most: with the

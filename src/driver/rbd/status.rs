@@ -31,6 +31,9 @@ pub struct BlockStatus {
     pub zero: bool,
 }
 
+/// How long the main loop is kept waiting for a changed header to be read.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How many sets of objects one call looks at; the block layer asks again for the rest.
 const MOST_SETS: u64 = 1024;
 
@@ -196,13 +199,24 @@ impl Rbd {
         BlockStatus { bytes: rest.offset().saturating_sub(range.offset()), zero }
     }
 
-    /// Forgets what is known of the header and reads it again, as after a migration.
+    /// Sees to it that the header is known as it is now, as after a migration.
     ///
     /// # Errors
     /// The cluster's.
     pub async fn invalidate_cache(&self, rq: &Request) -> Result<(), Error> {
-        self.image.stale.store(true, Ordering::Release);
-        self.image.catch_up(rq).await
+        let image = &self.image;
+        // Who watches misses nothing, and with the lock everything is read again anyway.
+        if image.writable && !image.deaf.load(Ordering::Acquire) {
+            // Blocks: while the main loop runs, requests get through to a node that QEMU has not made active yet, and abort it.
+            if image.stale.load(Ordering::Acquire) {
+                image.lookout.wait_for_chores(REFRESH_TIMEOUT);
+            }
+            if !image.stale.load(Ordering::Acquire) {
+                return Ok(());
+            }
+        }
+        image.stale.store(true, Ordering::Release);
+        image.catch_up(rq).await
     }
 
     /// How many objects share a stripe.

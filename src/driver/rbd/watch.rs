@@ -83,10 +83,8 @@ impl Watcher for Ears {
             Message::AcquiredLock(from) | Message::ReleasedLock(from) if image.is_me(from) => Vec::new(),
             Message::AcquiredLock(_) => {
                 image.forget_map();
-                // If we believed to have it, that has to be looked at before the next write.
-                if image.owns.swap(false, Ordering::AcqRel) {
-                    image.chore(|chores| chores.settle = true);
-                }
+                // If we believed to have it, either of us is wrong: such news may be old.
+                image.resign();
                 Vec::new()
             }
             Message::ReleasedLock(_) => {
@@ -214,8 +212,8 @@ pub(super) struct Chores {
     pub(super) announce_lock: bool,
     /// Give the lock back.
     release: bool,
-    /// Find out whether the lock is still ours, or give it back.
-    settle: bool,
+    /// Give the lock back if no write has looked at it since.
+    pub(super) settle: bool,
     /// Read the header.
     refresh: bool,
 }
@@ -266,6 +264,11 @@ impl Lookout {
     /// Waits until there is a watch that works, or none will be. Blocks.
     pub(super) fn wait_for_watch(&self, timeout: Duration) {
         self.wait(timeout, |post| post.watch.is_some() || !post.mending);
+    }
+
+    /// Waits until all chores are done. Blocks.
+    pub(super) fn wait_for_chores(&self, timeout: Duration) {
+        self.wait(timeout, |post| !post.doing_chores);
     }
 
     /// Waits for something.

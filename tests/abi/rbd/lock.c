@@ -38,6 +38,13 @@ static void locked_node(BlockDriverState *bs)
     rbd_open_ok(bs, IMAGE_OPTIONS, QBR_O_RDWR);
 }
 
+/* A thread gives the lock back; a test that waits for ever fails. */
+static void wait_until_free(void)
+{
+    while (ceph_lock_holder(IMAGE)) {
+    }
+}
+
 static int64_t write_one(BlockDriverState *bs)
 {
     QEMUIOVector *qiov = qiov_bytes(512, 0);
@@ -92,7 +99,7 @@ TEST(rbd_lock_is_taken_by_all_that_changes_the_image)
         }
         CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
         CHECK_INT(rbd.inactivate(&bs), 0);
-        CHECK_INT(ceph_lock_holder(IMAGE), 0);
+        wait_until_free();
     }
     rbd_close(&bs);
 }
@@ -189,8 +196,7 @@ TEST(rbd_lock_is_not_given_away_with_writes_in_flight)
     CHECK_INT(ceph_lock_holder(IMAGE), client);
     CHECK(ceph_release(0));
     CHECK_INT(rbd_finish(write), 0);
-    while (ceph_lock_holder(IMAGE)) {
-    }
+    wait_until_free();
     ceph_mode(CEPH_WRITE, CEPH_ON_THREAD);
     /* And it is taken again. */
     CHECK_INT(write_one(&bs), 0);
@@ -208,8 +214,7 @@ TEST(rbd_lock_is_given_back_when_another_client_says_that_it_has_it)
     CHECK_INT(write_one(&bs), 0);
     CHECK_INT(tell(ACQUIRED), 1);
     /* Nobody would be answered for it. */
-    while (ceph_lock_holder(IMAGE)) {
-    }
+    wait_until_free();
     CHECK_INT(write_one(&bs), 0);
     CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
     rbd_close(&bs);
@@ -223,8 +228,30 @@ TEST(rbd_lock_that_another_client_claims_is_given_back_at_inactivation)
     CHECK_INT(write_one(&bs), 0);
     CHECK_INT(tell(ACQUIRED), 1);
     CHECK_INT(rbd.inactivate(&bs), 0);
-    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    wait_until_free();
     rbd_close(&bs);
+}
+
+/* QEMU drains a node only after it was made inactive. */
+TEST(rbd_inactivation_does_not_wait_for_writes_in_flight)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    struct rbd_request *write;
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_mode(CEPH_WRITE, CEPH_WHEN_RELEASED);
+    write = rbd_start_write(&bs, 0, qiov);
+    ceph_wait_for_held(1);
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    CHECK(ceph_release(0));
+    CHECK_INT(rbd_finish(write), 0);
+    wait_until_free();
+    ceph_mode(CEPH_WRITE, CEPH_ON_THREAD);
+    rbd_close(&bs);
+    qiov_free(qiov);
 }
 
 TEST(rbd_lock_of_a_user_is_never_touched)
@@ -365,8 +392,7 @@ TEST(rbd_request_for_the_lock_is_answered_by_its_holder_only)
     CHECK_INT(ceph_count(CEPH_NOTIFY), 0);
     CHECK_INT(write_one(&bs), 0);
     CHECK_INT(tell(REQUEST), 1);
-    while (ceph_lock_holder(IMAGE)) {
-    }
+    wait_until_free();
     rbd_close(&bs);
 }
 

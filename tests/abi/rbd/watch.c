@@ -503,7 +503,7 @@ TEST(rbd_change_between_open_and_watch_is_seen)
     rbd_close(&bs);
 }
 
-TEST(rbd_invalidate_cache_reads_the_header_again)
+TEST(rbd_invalidate_cache_waits_for_what_was_announced)
 {
     BlockDriverState bs = { 0 };
     Error *error = NULL;
@@ -511,10 +511,39 @@ TEST(rbd_invalidate_cache_reads_the_header_again)
     rbd_node(&bs);
     CHECK_INT(ceph_snapshot(IMAGE, "one"), 1);
     ceph_resize(IMAGE, OBJECT);
+    CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
     CHECK_INT(rbd_run((struct rbd_request) { .op = R_INVALIDATE, .bs = &bs, .errp = &error }), 0);
     CHECK(!error);
     CHECK_INT(rbd.getlength(&bs), OBJECT);
     check_context(&bs, "[1:1]");
+    rbd_close(&bs);
+}
+
+/* While the main loop runs, requests get through to a node that QEMU has not made active yet. */
+TEST(rbd_invalidate_cache_asks_nobody_if_nothing_was_announced)
+{
+    BlockDriverState bs = { 0 };
+    Error *error = NULL;
+
+    rbd_node(&bs);
+    ceph_log_clear();
+    CHECK_INT(rbd_run((struct rbd_request) { .op = R_INVALIDATE, .bs = &bs, .errp = &error }), 0);
+    CHECK(!error);
+    CHECK_INT(ceph_log_count("get_"), 0);
+    rbd_close(&bs);
+}
+
+TEST(rbd_invalidate_cache_of_a_node_for_reading_reads_the_header_again)
+{
+    BlockDriverState bs = { 0 };
+    Error *error = NULL;
+
+    ceph_image(IMAGE, OBJECTS * OBJECT, ORDER, 0);
+    rbd_open_ok(&bs, IMAGE_OPTIONS, 0);
+    ceph_resize(IMAGE, OBJECT);
+    CHECK_INT(rbd_run((struct rbd_request) { .op = R_INVALIDATE, .bs = &bs, .errp = &error }), 0);
+    CHECK(!error);
+    CHECK_INT(rbd.getlength(&bs), OBJECT);
     ceph_fail_object(ceph_header(IMAGE), CEPH_READ_OP, 0, 1, EIO);
     rbd_run((struct rbd_request) { .op = R_INVALIDATE, .bs = &bs, .errp = &error });
     CHECK(error);
