@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 
 use super::arg;
 use super::guard::{self, Explain};
+use super::reopen;
 use crate::abi::{
     QBR_BLOCK_DATA, QBR_BLOCK_OFFSET_VALID, QBR_BLOCK_ZERO, QBR_O_NOCACHE, QBR_O_RDWR, QBR_PREALLOC_FALLOC,
     QBR_PREALLOC_FULL, QBR_PREALLOC_METADATA, QBR_PREALLOC_OFF, QBR_WANT_ZERO,
@@ -15,7 +16,7 @@ use crate::abi::{
 use crate::driver::gluster::{self, Access, Error as GlusterError, Gluster, Preallocation};
 use crate::errno::Errno;
 use crate::host::options::{from_create_options, take_from_qdict, CreateOpts};
-use crate::host::qemu::{Bs, Reopen};
+use crate::host::qemu::Bs;
 use crate::iov::GuestIov;
 use crate::range::ByteRange;
 use crate::sys::host::{
@@ -87,21 +88,9 @@ pub unsafe extern "C" fn qbr_gluster_reopen_prepare(
     _queue: *mut crate::abi::BlockReopenQueue,
     errp: *mut *mut Error,
 ) -> c_int {
-    // SAFETY: the block layer passes a valid reopen.
-    let node = unsafe { node_of(state) };
-    let body = || {
-        // SAFETY: as above.
-        let reopen = unsafe { Reopen::from_raw(arg::not_null(state)?) };
-        let bs = reopen.bs().ok_or(Errno::EINVAL)?;
-        // SAFETY: the node of a reopen is open, and drained.
-        let old = unsafe { guard::state::<Gluster>(bs.as_ptr()) }?;
-        let new = gluster::reopen(old, access(reopen.flags()))?;
-        // SAFETY: the place is this reopen's own, and NULL before prepare.
-        unsafe { guard::store(reopen.state(), new) };
-        Ok::<_, GlusterError>(0)
-    };
-    // SAFETY: the block layer's errp.
-    unsafe { guard::call_errp::<Gluster, _>(c"qbr_gluster_reopen_prepare", node, errp, body) }
+    let open = |old: &Gluster, flags| gluster::reopen(old, access(flags));
+    // SAFETY: the block layer passes a valid reopen, and its errp.
+    unsafe { reopen::prepare(c"qbr_gluster_reopen_prepare", state, errp, open) }
 }
 
 /// `.bdrv_reopen_commit`. The node uses its new file from here on. Main loop; the node is drained.
@@ -110,27 +99,8 @@ pub unsafe extern "C" fn qbr_gluster_reopen_prepare(
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_reopen_commit(state: *mut BDRVReopenState) {
-    let body = || {
-        let Some(state) = NonNull::new(state) else { return };
-        // SAFETY: the block layer passes a valid reopen.
-        let reopen = unsafe { Reopen::from_raw(state) };
-        let Some(bs) = reopen.bs() else { return };
-        // SAFETY: its node is valid.
-        let bs = unsafe { Bs::from_raw(bs) };
-        // SAFETY: prepare stored a node of this type.
-        let new = unsafe { guard::take::<Gluster>(reopen.state()) };
-        // SAFETY: the node is drained, so no request uses the old state.
-        let old = unsafe { guard::take::<Gluster>(bs.state()) };
-        if let Some(new) = new {
-            // SAFETY: the place is the node's own, and empty since the line above.
-            unsafe { guard::put(bs.state(), new) };
-        }
-        drop(old);
-    };
     // SAFETY: the block layer passes a valid reopen.
-    let node = unsafe { node_of(state) };
-    // SAFETY: its node is valid.
-    unsafe { guard::call::<Gluster>(c"qbr_gluster_reopen_commit", node, body) }
+    unsafe { reopen::commit(c"qbr_gluster_reopen_commit", state, drop::<Gluster>) }
 }
 
 /// `.bdrv_reopen_abort`. Forgets the new file. Main loop.
@@ -139,17 +109,8 @@ pub unsafe extern "C" fn qbr_gluster_reopen_commit(state: *mut BDRVReopenState) 
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_reopen_abort(state: *mut BDRVReopenState) {
-    let body = || {
-        let Some(state) = NonNull::new(state) else { return };
-        // SAFETY: the block layer passes a valid reopen.
-        let reopen = unsafe { Reopen::from_raw(state) };
-        // SAFETY: prepare stored a node of this type, or nothing.
-        drop(unsafe { guard::take::<Gluster>(reopen.state()) });
-    };
     // SAFETY: the block layer passes a valid reopen.
-    let node = unsafe { node_of(state) };
-    // SAFETY: its node is valid.
-    unsafe { guard::call::<Gluster>(c"qbr_gluster_reopen_abort", node, body) }
+    unsafe { reopen::abort(c"qbr_gluster_reopen_abort", state, drop::<Gluster>) }
 }
 
 /// `.bdrv_close`. Closes the file; the connection ends in the background. Main loop; no request is in flight.
@@ -432,16 +393,6 @@ pub unsafe extern "C" fn qbr_gluster_refresh_limits(bs: *mut BlockDriverState, _
     };
     // SAFETY: the block layer passes a valid node.
     unsafe { guard::query(c"qbr_gluster_refresh_limits", bs, drop, body) }
-}
-
-/// The node that a reopen is about; NULL if there is none.
-///
-/// # Safety
-/// `state` is NULL or valid.
-unsafe fn node_of(state: *mut BDRVReopenState) -> *mut BlockDriverState {
-    let Some(state) = NonNull::new(state) else { return std::ptr::null_mut() };
-    // SAFETY: the caller's promise.
-    unsafe { Reopen::from_raw(state) }.bs().map_or(std::ptr::null_mut(), NonNull::as_ptr)
 }
 
 /// The number of an error of the driver's.

@@ -7,6 +7,8 @@
 
 mod arg;
 mod guard;
+#[cfg(any(feature = "gluster", feature = "rbd"))]
+mod reopen;
 
 #[cfg(feature = "gluster")]
 pub mod gluster;

@@ -8,6 +8,7 @@ use std::ptr::{self, NonNull};
 
 use super::arg;
 use super::guard::{self, Explain};
+use super::reopen;
 use crate::abi::{
     QBR_BLOCK_DATA, QBR_BLOCK_OFFSET_VALID, QBR_BLOCK_ZERO, QBR_O_RDWR, QBR_PREALLOC_FALLOC,
     QBR_PREALLOC_FULL, QBR_PREALLOC_METADATA, QBR_PREALLOC_OFF, QBR_REQ_MAY_UNMAP, QBR_REQ_NO_FALLBACK,
@@ -21,7 +22,7 @@ use crate::host::image::{
     rbd_info, secret_base64, set_cluster_size, snapshot_name_and_id, snapshot_table, RbdEncryption,
 };
 use crate::host::options::{from_create_options, put_into_qdict, take_from_qdict, CreateOpts};
-use crate::host::qemu::{report_error, Bs, Reopen};
+use crate::host::qemu::{report_error, Bs};
 use crate::host::{set_error, Flags, HostError};
 use crate::iov::GuestIov;
 use crate::options::OptionMap;
@@ -148,21 +149,9 @@ pub unsafe extern "C" fn qbr_rbd_reopen_prepare(
     _queue: *mut crate::abi::BlockReopenQueue,
     errp: *mut *mut Error,
 ) -> c_int {
-    // SAFETY: the block layer passes a valid reopen.
-    let node = unsafe { node_of(state) };
-    let body = || {
-        // SAFETY: as above.
-        let reopen = unsafe { Reopen::from_raw(arg::not_null(state)?) };
-        let bs = reopen.bs().ok_or(Errno::EINVAL)?;
-        // SAFETY: the node of a reopen is open, and drained.
-        let old = unsafe { guard::state::<Rbd>(bs.as_ptr()) }?;
-        let new = rbd::reopen(old, access(reopen.flags()))?;
-        // SAFETY: the place is this reopen's own, and NULL before prepare.
-        unsafe { guard::store(reopen.state(), new) };
-        Ok::<_, RbdError>(0)
-    };
-    // SAFETY: the block layer's errp.
-    unsafe { guard::call_errp::<Rbd, _>(c"qbr_rbd_reopen_prepare", node, errp, body) }
+    let open = |old: &Rbd, flags| rbd::reopen(old, access(flags));
+    // SAFETY: the block layer passes a valid reopen, and its errp.
+    unsafe { reopen::prepare(c"qbr_rbd_reopen_prepare", state, errp, open) }
 }
 
 /// `.bdrv_reopen_commit`. The node uses what prepare has opened from here on. Main loop; the node is drained.
@@ -171,24 +160,8 @@ pub unsafe extern "C" fn qbr_rbd_reopen_prepare(
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_rbd_reopen_commit(state: *mut BDRVReopenState) {
-    let body = || {
-        let Some(state) = NonNull::new(state) else { return };
-        // SAFETY: the block layer passes a valid reopen.
-        let reopen = unsafe { Reopen::from_raw(state) };
-        let Some(bs) = reopen.bs() else { return };
-        // SAFETY: its node is valid.
-        let bs = unsafe { Bs::from_raw(bs) };
-        // SAFETY: prepare stored a node of this type, or nothing.
-        let Some(new) = (unsafe { guard::take::<Rbd>(reopen.state()) }) else { return };
-        // SAFETY: the node is drained, so no request uses the old state.
-        unsafe { close(bs.state()) };
-        // SAFETY: the place is the node's own, and empty since the line above.
-        unsafe { guard::put(bs.state(), new) };
-    };
     // SAFETY: the block layer passes a valid reopen.
-    let node = unsafe { node_of(state) };
-    // SAFETY: its node is valid.
-    unsafe { guard::call::<Rbd>(c"qbr_rbd_reopen_commit", node, body) }
+    unsafe { reopen::commit(c"qbr_rbd_reopen_commit", state, Rbd::close) }
 }
 
 /// `.bdrv_reopen_abort`. Closes what prepare has opened. Main loop.
@@ -197,17 +170,8 @@ pub unsafe extern "C" fn qbr_rbd_reopen_commit(state: *mut BDRVReopenState) {
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_rbd_reopen_abort(state: *mut BDRVReopenState) {
-    let body = || {
-        let Some(state) = NonNull::new(state) else { return };
-        // SAFETY: the block layer passes a valid reopen.
-        let reopen = unsafe { Reopen::from_raw(state) };
-        // SAFETY: prepare stored a node of this type, or nothing; no request has used it.
-        unsafe { close(reopen.state()) };
-    };
     // SAFETY: the block layer passes a valid reopen.
-    let node = unsafe { node_of(state) };
-    // SAFETY: its node is valid.
-    unsafe { guard::call::<Rbd>(c"qbr_rbd_reopen_abort", node, body) }
+    unsafe { reopen::abort(c"qbr_rbd_reopen_abort", state, Rbd::close) }
 }
 
 /// `.bdrv_close`. Lets go of the image. Main loop; no request is in flight.
@@ -222,7 +186,9 @@ pub unsafe extern "C" fn qbr_rbd_close(bs: *mut BlockDriverState) {
         // SAFETY: the block layer passes a valid node.
         let bs = unsafe { Bs::from_raw(bs) };
         // SAFETY: open stored a node of this type, and no request uses it any more.
-        unsafe { close(bs.state()) };
+        if let Some(node) = unsafe { guard::take::<Rbd>(bs.state()) } {
+            node.into_state().close();
+        }
     };
     // SAFETY: the block layer passes a valid node.
     unsafe { guard::call::<Rbd>(c"qbr_rbd_close", node, body) }
@@ -615,27 +581,6 @@ pub unsafe extern "C" fn qbr_rbd_co_invalidate_cache(bs: *mut BlockDriverState, 
     };
     // SAFETY: the block layer passes a valid node, and its errp.
     unsafe { guard::request_errp(c"qbr_rbd_co_invalidate_cache", bs, errp, body) };
-}
-
-/// Closes what is in the place of a state, and empties the place.
-///
-/// # Safety
-/// `slot` is the place of a state of this driver, or of none, and nobody uses the state any more.
-unsafe fn close(slot: *mut *mut std::ffi::c_void) {
-    // SAFETY: the caller's promise.
-    if let Some(node) = unsafe { guard::take::<Rbd>(slot) } {
-        node.into_state().close();
-    }
-}
-
-/// The node that a reopen is about; NULL if there is none.
-///
-/// # Safety
-/// `state` is NULL or valid.
-unsafe fn node_of(state: *mut BDRVReopenState) -> *mut BlockDriverState {
-    let Some(state) = NonNull::new(state) else { return ptr::null_mut() };
-    // SAFETY: the caller's promise.
-    unsafe { Reopen::from_raw(state) }.bs().map_or(ptr::null_mut(), NonNull::as_ptr)
 }
 
 /// A way of preallocation, of which Ceph has none.
