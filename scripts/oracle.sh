@@ -8,7 +8,8 @@
 # driver against itself, with some of its requests spoiled too, which has to be found. --erasure: images with their data in an
 # erasure-coded pool, on three OSDs with BlueStore. --features default: images as rbd create makes them, with the exclusive lock
 # and the object map; clients are killed, too, and the rbd tool changes the images meanwhile. Without --features or --combo there are
-# two runs, with the feature layering alone and with those, the latter of format 2 only. What else there is: tests/oracle/oracle.py --help.
+# two runs, with the feature layering alone and with those, the latter of format 2 only, in parts that each have a cluster of their own.
+# What else there is: tests/oracle/oracle.py --help.
 # Prints `ok - oracle ...` or `not ok - oracle ...` for each combination of format, object size, striping, data pool and namespace.
 #
 # Variables: QBR_CEPH_SUITE (bookworm: Ceph 16, trixie: 18), QBR_ORACLE_CEPH (an instance of scripts/ceph.sh that runs
@@ -49,27 +50,46 @@ run_logged oracle python3 "$QBR_TOP/scripts/link-block.py" "$qemu" "$QBR_TOP/tes
     die "the worker could not be built"
 
 ceph() { QBR_CEPH=${QBR_ORACLE_CEPH:-oracle} "$QBR_TOP/scripts/ceph.sh" "$@"; }
-if [[ -z ${QBR_ORACLE_CEPH:-} ]]; then
-    ceph destroy > /dev/null 2>&1 || true
-    at_exit 'ceph destroy > /dev/null 2>&1'
-    run_logged oracle ceph start ${erasure:+--osds 3 --store bluestore} || die "Ceph could not be started"
-fi
-run_logged oracle ceph pool oracle && run_logged oracle ceph pool oracle-data ${erasure:+--erasure} ||
-    die "the pools could not be made"
-run_logged oracle ceph namespace oracle space || die "the namespace could not be made"
-eval "$(ceph env)"
 
+# A cluster without images, which go with it.
+new_cluster() {
+    if [[ -z ${QBR_ORACLE_CEPH:-} ]]; then
+        ceph destroy > /dev/null 2>&1 || true
+        run_logged oracle ceph start ${erasure:+--osds 3 --store bluestore} || die "Ceph could not be started"
+    fi
+    run_logged oracle ceph pool oracle && run_logged oracle ceph pool oracle-data ${erasure:+--erasure} ||
+        die "the pools could not be made"
+    run_logged oracle ceph namespace oracle space || die "the namespace could not be made"
+    eval "$(ceph env)"
+    export QBR_ORACLE_CONF=$CEPH_CONF
+}
+
+[[ -n ${QBR_ORACLE_CEPH:-} ]] || at_exit 'ceph destroy > /dev/null 2>&1'
+new_cluster
 export QBR_CEPH=${QBR_ORACLE_CEPH:-oracle} QBR_ORACLE_PROGRAM=$out/worker QBR_ORACLE_OURS=$out/drivers/ours \
-    QBR_ORACLE_C_DRIVER=$out/drivers/c QBR_ORACLE_CONF=$CEPH_CONF QBR_ORACLE_POOL=oracle QBR_ORACLE_DATA_POOL=oracle-data \
+    QBR_ORACLE_C_DRIVER=$out/drivers/c QBR_ORACLE_POOL=oracle QBR_ORACLE_DATA_POOL=oracle-data \
     QBR_ORACLE_NAMESPACE=space QBR_ORACLE_RBD="$QBR_TOP/scripts/ceph.sh rbd" QBR_ORACLE_OUT=$out/log
 # The distribution's Python is the one that has rados.
 oracle() { /usr/bin/python3 -B "$QBR_TOP/tests/oracle/oracle.py" "$@"; }
 
 status=0
-oracle --ops "$default_ops" "${options[@]}" || status=$?
 case " ${options[*]} " in
-*" --features "* | *" --combo "* | *" --self-check "* | *" --list "* | *" --known "*) ;;
-*) oracle --ops "$default_ops" --features default --combo format2 "${options[@]}" || status=$? ;;
+*" --combo "* | *" --self-check "* | *" --list "* | *" --known "*) oracle --ops "$default_ops" "${options[@]}" || status=$? ;;
+*)
+    # What a cluster in memory has held it keeps, and a long run of all would need more of it than most machines have.
+    parts=(format2-64K format2-4M format2-32M)
+    runs=("${parts[@]/%/ --features default}")
+    case " ${options[*]} " in
+    *" --features "*) runs=(format1 "${parts[@]}") ;;
+    *" --quick "*) runs=(format "format2 --features default") ;;
+    *) runs=(format1 "${parts[@]}" "${runs[@]}") ;;
+    esac
+    for run in "${runs[@]}"; do
+        [[ $run == "${runs[0]}" || " ${options[*]} " == *" --quick "* ]] || new_cluster
+        # shellcheck disable=SC2086 # A part and its options.
+        oracle --ops "$default_ops" --combo $run "${options[@]}" || status=$?
+    done
+    ;;
 esac
 if [[ -n $self_check ]] && ((status == 0)); then
     # A worker that spoils some requests of a kind: the oracle must see it.
