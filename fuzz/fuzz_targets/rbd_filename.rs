@@ -26,7 +26,9 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(options.namespace.to_bytes(), name.namespace);
         assert_eq!(options.image.to_bytes(), name.image);
         assert_eq!(options.pairs.len(), name.pairs.len());
-        for (given, taken) in name.pairs.iter().zip(&options.pairs).filter(|_| is_text) {
+        // A secret one travels apart from the others, and comes after them.
+        let (secret, open): (Vec<_>, Vec<_>) = name.pairs.iter().partition(|(key, _)| key == b"key");
+        for (given, taken) in [open, secret].concat().iter().zip(&options.pairs).filter(|_| is_text) {
             assert_eq!((given.0.as_slice(), given.1.as_slice()), (taken.0.to_bytes(), taken.1.to_bytes()));
         }
     }
