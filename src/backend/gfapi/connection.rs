@@ -17,7 +17,7 @@ use super::error::Error;
 use super::file::File;
 use super::volume::{Volume, VolumeSpec};
 use crate::errno::Errno;
-use crate::host::spawn_thread;
+use crate::host::{spawn_thread, step_back};
 
 /// How long an idle connection waits for its next user.
 // DIVERGES: the C driver ends the connection when its last node closes, and every command waits the 5 to 10 seconds for it.
@@ -269,21 +269,32 @@ fn need_reaper(mut registry: MutexGuard<'static, Registry>) {
     CHANGED.notify_all();
 }
 
-/// The life of a thread that ends connections: it goes when none is left to wait for.
+/// As [`need_reaper`], if there is anything left.
+fn need_reaper_for_the_rest(registry: MutexGuard<'static, Registry>) {
+    if registry.ending.is_empty() && registry.entries.iter().all(|entry| entry.users > 0) {
+        drop(registry);
+        CHANGED.notify_all();
+    } else {
+        need_reaper(registry);
+    }
+}
+
+/// The life of a thread that ends a connection: it goes after that, or when there is none to wait for.
 fn reap() {
     let mut guard = registry();
     loop {
         match guard.next_to_end() {
             Ok(volume) => {
-                if guard.ending.is_empty() && guard.entries.iter().all(|entry| entry.users > 0) {
-                    drop(guard);
-                } else {
-                    // The others, also those that only become due later, need not wait for this one.
-                    need_reaper(guard);
-                }
+                // The others, also those that only become due later, need not wait for this one.
+                need_reaper_for_the_rest(guard);
+                // `glfs_fini` does not wait for all threads of the library's that wait for the network. One that was kept from the
+                // processor in its last lines would find its memory gone, and the process would crash: so they go first.
+                step_back();
                 volume.fini();
-                CHANGED.notify_all();
-                guard = registry();
+                let mut guard = registry();
+                guard.reapers = guard.reapers.saturating_sub(1);
+                need_reaper_for_the_rest(guard);
+                return;
             }
             Err(Some(due)) if guard.idle_reapers == 0 => {
                 guard.idle_reapers = 1;

@@ -5,6 +5,7 @@
 #include "../request.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 
 #include "../host/thread.h"
@@ -88,6 +89,23 @@ TEST(an_idle_connection_ends_after_a_while)
     CHECK_INT(fake_count(FAKE_NEW), 2);
     gluster.close(&bs);
     qiov_free(qiov);
+}
+
+/* glfs_fini gives memory back that a thread of the library may still need, if that was kept from the processor. */
+TEST(connections_end_behind_the_threads_of_the_library)
+{
+    BlockDriverState bs = { 0 };
+    char options[64];
+    unsigned i;
+
+    fake_image(IMAGE, 512);
+    for (i = 0; i < 40; i++) {
+        snprintf(options, sizeof(options), "filename=gluster://host/vol%u/" IMAGE, i);
+        node_open_ok(&bs, options, 0);
+        gluster.close(&bs);
+    }
+    fake_wait_for(FAKE_FINI, 1);
+    CHECK_INT(fake_fini_policy(), SCHED_IDLE);
 }
 
 TEST(of_many_idle_connections_the_oldest_ones_end_at_once)

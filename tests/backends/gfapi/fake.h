@@ -127,6 +127,8 @@ void fake_seek(enum fake_seek behaviour);
 
 /* --- Clients -------------------------------------------------------------------------------------------------------------- */
 
+/* How the thread was scheduled that has ended the last client. */
+int fake_fini_policy(void);
 /* Live clients: those made and not ended. */
 unsigned fake_volumes(void);
 /* Open files. */

@@ -2,6 +2,7 @@
 /* Copyright (c) 2026 The qemu-block-rs authors */
 /* Clients: glfs_new to glfs_fini. */
 
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 
 static struct glfs *volumes;
 static unsigned live;
+static int last_policy = -1;
 
 /* With the lock. */
 __attribute__((format(printf, 2, 3))) static void note(struct glfs *fs, const char *format, ...)
@@ -94,6 +96,7 @@ int glfs_fini(struct glfs *fs)
 {
     fake_begin(FAKE_FINI);
     fake_acquire();
+    last_policy = sched_getscheduler(0);
     if (fs->ended) {
         fake_violate("glfs_fini was called twice");
     }
@@ -104,6 +107,16 @@ int glfs_fini(struct glfs *fs)
     live--;
     fake_release_lock();
     return 0;
+}
+
+int fake_fini_policy(void)
+{
+    int policy;
+
+    fake_acquire();
+    policy = last_policy;
+    fake_release_lock();
+    return policy;
 }
 
 unsigned fake_volumes(void)
