@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The exclusive lock: who dies with it, who answers, who doesn't; and that no two clients ever write at the same time."""
 
-import json
-import os
 import time
 
 from lib.harness import check, test, wait_for
@@ -100,7 +98,7 @@ def lock_is_given_back_at_the_end(t):
         check(scene.owner()[1].startswith("auto "), scene.owner())
         ours.quit()
         check(scene.lockers() == [], "the lock is left behind")
-        check(not json.loads(scene.rbd("--format", "json", "status", scene.spec))["watchers"], "a watch is left behind")
+        check(not scene.watchers(), "a watch is left behind")
 
 
 # --- the owner is dead ---
@@ -198,18 +196,14 @@ def watch_is_lost_and_made_anew(t):
         ours.write().wait_writes()
         owner = scene.owner()
         ours.stop()
-
-        def watchers():
-            return [one["address"] for one in json.loads(scene.rbd("--format", "json", "status", scene.spec))["watchers"]]
-
         try:
-            wait_for(lambda: owner[2] not in watchers(), WATCH + MORE, "the end of the watch")
+            wait_for(lambda: owner[2] not in scene.watchers(), WATCH + MORE, "the end of the watch")
         finally:
             ours.cont()
         ours.wait_writes()
         now = wait_for(lambda: [one for one in scene.lockers() if one[0] == owner[0] and one[1] != owner[1]], 20, "a new cookie")
         t.note(f"cookie before: {owner[1]}, after: {now[0][1]}")
-        check(owner[2] in watchers(), "there is no new watch")
+        check(owner[2] in scene.watchers(), "there is no new watch")
         librbd.write().wait_writes(5)
         ours.wait_writes(5)
         check("lost" not in ours.daemon.output(), ours.daemon.output())

@@ -29,7 +29,7 @@ MAGIC = b"stamp"
 WATCH = 30
 # How often a writer writes; the log of the cluster grows with that.
 PACE = 0.004
-ESHUTDOWN = 108
+EPERM, ESHUTDOWN = 1, 108
 
 
 def locks(t):
@@ -79,12 +79,17 @@ class Party:
 
     def __init__(self, t, stack, number, c=False, **options):
         self.number, self.name = number, f"{'librbd' if c else 'ours'} {number}"
-        options = {"ceph": locks(t), "cache": {"direct": True}} | options
-        self.served = Served(t, cell=c_cell(t) if c else None, **options)
-        self.daemon, self.client = self.served.daemon, self.served.client
+        self.daemon, self.client = self._serve(t, c_cell(t) if c else t.cell, {"ceph": locks(t), "cache": {"direct": True}} | options)
         self.writes, self.errors = [], []
+        # Whether it tries again and again while the image is inactive.
+        self.patient = False
         self._stop, self._thread, self._offset = threading.Event(), None, 1 + number * OWN
         stack.callback(self.end)
+
+    def _serve(self, t, cell, options):
+        """The process, and a client of its export."""
+        served = Served(t, cell=cell, **options)
+        return served.daemon, served.client
 
     def _send(self, number):
         for block in (0, self._offset + number % OWN):
@@ -102,9 +107,11 @@ class Party:
                 for _ in range(2):
                     handle, code, _ = self.client.receive()
                     write = next(write for write in reversed(self.writes) if write.handle == handle)
-                    if code:
+                    if code and not (code == EPERM and self.patient):
                         write.error = code
                         failed = True
+                    elif code:
+                        self.writes.remove(write)
                     else:
                         write.acked = time.monotonic()
                 if failed:
@@ -132,6 +139,10 @@ class Party:
     def acked(self):
         """How many writes were acknowledged so far."""
         return sum(write.acked is not None for write in self.writes)
+
+    def times(self):
+        """When its writes were acknowledged, in order."""
+        return sorted(write.acked for write in self.writes if write.acked)
 
     def failed(self):
         """The error that has ended it."""
@@ -215,8 +226,12 @@ class Scene:
     def librbd(self, **options):
         return self._party(True, options)
 
-    def _party(self, c, options):
-        party = Party(self.t, self.stack, len(self.parties), c, **options)
+    def party(self, kind, c=False, **options):
+        """One of another kind of party."""
+        return self._party(c, options, kind)
+
+    def _party(self, c, options, kind=Party):
+        party = kind(self.t, self.stack, len(self.parties), c, **options)
         self.parties.append(party)
         return party
 
@@ -231,6 +246,10 @@ class Scene:
     def owner(self):
         (owner,) = self.lockers()
         return owner
+
+    def watchers(self):
+        """The addresses of all who have the image open."""
+        return [one["address"] for one in self.ceph.rbd_json("status", self.spec)["watchers"]]
 
     def rbd(self, *words):
         return self.ceph.rbd(*words)
