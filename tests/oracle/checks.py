@@ -22,6 +22,7 @@ KNOWN = (
      "snapshot; librbd copies the snapshot's map, and its differences to newer snapshots may lack an object"),
     ("rbd object-map check: marked as 1, but should be 3", "librbd itself says that an object has changed also for zeroes behind the end of that "
      "object, which change nothing; too much is harmless, and that it is never too little is compared with the model"),
+    ("rbd object-map check: marked as 3, but should be 1", "librbd of its own map, in an image that it has rolled back (see above)"),
     ("object maps after a client was killed", "objects may be called there that are not, by both; never the other way round. "
      "librbd leaves them so when it makes the map anew, and its check does not mind"),
     ("rollback of an image whose lock another client has", "the C driver refuses it; ours asks for the lock"),
