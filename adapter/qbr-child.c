@@ -150,6 +150,18 @@ int64_t qbr_host_child_run(QbrChildIo *io)
     return -EINVAL;
 }
 
+int coroutine_fn qbr_host_child_read(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset,
+                                     uint32_t flags)
+{
+    return bdrv_co_preadv_part(child, offset, bytes, qiov, qiov_offset, flags);
+}
+
+int coroutine_fn qbr_host_child_write(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset,
+                                      uint32_t flags)
+{
+    return bdrv_co_pwritev_part(child, offset, bytes, qiov, qiov_offset, flags);
+}
+
 static void coroutine_fn qbr_child_entry(void *opaque)
 {
     QbrChildIo *io = opaque;

@@ -34,7 +34,7 @@ typedef struct QemuOpts QemuOpts;
 typedef struct ReplicationState ReplicationState;
 
 /* Raised whenever a declaration below changes; an adapter and an archive with different numbers do not register. */
-#define QBR_HOST_VERSION 4u
+#define QBR_HOST_VERSION 5u
 
 /* Modules and built-in drivers alike keep these services to themselves. */
 #ifndef QBR_HOST_API
@@ -180,6 +180,14 @@ typedef struct QbrChildIo {
 
 /* Does it in the calling coroutine, which may sleep meanwhile. The result; @done is not called. */
 QBR_HOST_API int64_t qbr_host_child_run(QbrChildIo *io);
+/*
+ * The two most frequent ones in fewer steps: @bytes at @offset of a child, to or from @qiov from its byte @qiov_offset on. 0, or
+ * -errno; -EIO if the vector is too short.
+ */
+QBR_HOST_API int qbr_host_child_read(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset,
+                                     uint32_t flags);
+QBR_HOST_API int qbr_host_child_write(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset,
+                                      uint32_t flags);
 /*
  * Starts it in a coroutine of its own, which goes on with what @done returns. Returns when that coroutine sleeps for the first
  * time or has ended. Only in a coroutine.
@@ -343,6 +351,28 @@ QBR_HOST_API void qbr_host_warn_report(const char *message);
 
 /* Prints @line to standard error and ends the process with status 1, which is what blkverify promises to do. */
 QBR_HOST_API void qbr_host_exit_with(const char *line) __attribute__((noreturn));
+
+/* --- Callbacks (for adapters) --------------------------------------------------------------------------------------------- */
+
+/*
+ * Reads and writes of a driver that does little besides handing them on: the exports get the place of the node's state at once,
+ * and not the node, of which they would have to ask for it.
+ */
+#define QBR_CO_PREADV_PART(driver) qbr_##driver##_enter_preadv_part
+#define QBR_CO_PWRITEV_PART(driver) qbr_##driver##_enter_pwritev_part
+#define QBR_DEFINE_CO_TRANSFER_PART(driver)                                                                   \
+    static int coroutine_fn qbr_##driver##_enter_preadv_part(BlockDriverState *bs, int64_t offset,            \
+                                                             int64_t bytes, QEMUIOVector *qiov,               \
+                                                             size_t qiov_offset, BdrvRequestFlags flags)      \
+    {                                                                                                        \
+        return qbr_##driver##_co_preadv_part(bs->opaque, offset, bytes, qiov, qiov_offset, flags);            \
+    }                                                                                                        \
+    static int coroutine_fn qbr_##driver##_enter_pwritev_part(BlockDriverState *bs, int64_t offset,           \
+                                                              int64_t bytes, QEMUIOVector *qiov,              \
+                                                              size_t qiov_offset, BdrvRequestFlags flags)     \
+    {                                                                                                        \
+        return qbr_##driver##_co_pwritev_part(bs->opaque, offset, bytes, qiov, qiov_offset, flags);           \
+    }
 
 /* --- Registration (for adapters) ------------------------------------------------------------------------------------------ */
 

@@ -16,6 +16,7 @@ typedef struct QbrReplication {
 } QbrReplication;
 
 QBR_DEFINE_CLOSE(replication)
+QBR_DEFINE_CO_TRANSFER_PART(replication)
 
 /* What makes a node what it is: goes into the file names that QEMU generates. */
 static const char *const qbr_replication_strong_runtime_opts[] = {
@@ -31,8 +32,8 @@ static BlockDriver qbr_replication = {
     .bdrv_close = QBR_CLOSE(replication),
     .bdrv_co_truncate = qbr_replication_co_truncate,
     .QBR_BDRV_GETLENGTH = qbr_replication_getlength,
-    .bdrv_co_preadv = qbr_replication_co_preadv,
-    .bdrv_co_pwritev = qbr_replication_co_pwritev,
+    .bdrv_co_preadv_part = QBR_CO_PREADV_PART(replication),
+    .bdrv_co_pwritev_part = QBR_CO_PWRITEV_PART(replication),
     .bdrv_co_pwrite_zeroes = qbr_replication_co_pwrite_zeroes,
     .bdrv_co_pdiscard = qbr_replication_co_pdiscard,
     .bdrv_child_perm = qbr_replication_child_perm,

@@ -789,28 +789,32 @@ int qbr_replication_co_truncate(BlockDriverState *bs,
 int64_t qbr_replication_getlength(BlockDriverState *bs);
 
 /*
- `.bdrv_co_preadv`. Reads @bytes bytes from @offset on into @qiov. Coroutine. 0 or -errno.
+ `.bdrv_co_preadv_part` of the node whose state is at @state. Reads @bytes bytes from @offset on into @qiov, from its byte
+ @skip on. Coroutine. 0 or -errno.
 
  # Safety
- Pointers as the block layer passes them.
+ Pointers as the block layer passes them to the adapter.
  */
-int qbr_replication_co_preadv(BlockDriverState *bs,
-                              int64_t offset,
-                              int64_t bytes,
-                              QEMUIOVector *qiov,
-                              unsigned int _flags);
+int qbr_replication_co_preadv_part(void **state,
+                                   int64_t offset,
+                                   int64_t bytes,
+                                   QEMUIOVector *qiov,
+                                   size_t skip,
+                                   unsigned int _flags);
 
 /*
- `.bdrv_co_pwritev`. Writes @bytes bytes of @qiov from @offset on. Coroutine. 0 or -errno.
+ `.bdrv_co_pwritev_part` of the node whose state is at @state. Writes @bytes bytes of @qiov, from its byte @skip on, from
+ @offset on. Coroutine. 0 or -errno.
 
  # Safety
- Pointers as the block layer passes them.
+ Pointers as the block layer passes them to the adapter.
  */
-int qbr_replication_co_pwritev(BlockDriverState *bs,
-                               int64_t offset,
-                               int64_t bytes,
-                               QEMUIOVector *qiov,
-                               unsigned int flags);
+int qbr_replication_co_pwritev_part(void **state,
+                                    int64_t offset,
+                                    int64_t bytes,
+                                    QEMUIOVector *qiov,
+                                    size_t skip,
+                                    unsigned int flags);
 
 /*
  `.bdrv_co_pwrite_zeroes`. Writes @bytes zero bytes from @offset on. Coroutine. 0 or -errno.

@@ -61,6 +61,13 @@ impl GuestIov<'_> {
         self.qiov.as_ptr()
     }
 
+    /// All of it, for the block layer.
+    #[must_use]
+    pub fn part(&self) -> GuestPart<'_> {
+        // INVARIANT: it is not there for longer than the vector.
+        GuestPart { qiov: self.qiov, skip: 0, _request: PhantomData }
+    }
+
     /// Fills the vector from its start, piece by piece.
     #[must_use]
     pub fn writer(&self) -> IovWriter<'_> {
@@ -167,6 +174,40 @@ impl GuestIov<'_> {
             }
         }
         Some(rest)
+    }
+}
+
+/// The memory of one request from some byte of QEMU's vector on, to be handed on to the block layer, which alone looks into it.
+///
+/// # Invariants
+/// As for [`GuestIov`].
+#[derive(Debug, Clone, Copy)]
+pub struct GuestPart<'rq> {
+    qiov: NonNull<QEMUIOVector>,
+    skip: usize,
+    _request: PhantomData<&'rq ()>,
+}
+
+impl GuestPart<'_> {
+    /// Wraps the vector that a callback received, and where its request begins in it.
+    ///
+    /// # Safety
+    /// As for [`GuestIov::from_raw`].
+    #[must_use]
+    pub unsafe fn from_raw(qiov: NonNull<QEMUIOVector>, skip: usize) -> Self {
+        Self { qiov, skip, _request: PhantomData }
+    }
+
+    /// Without the first bytes.
+    #[must_use]
+    pub fn after(self, bytes: usize) -> Self {
+        Self { skip: self.skip.saturating_add(bytes), ..self }
+    }
+
+    /// The vector, and how many of its first bytes are not part of this.
+    #[must_use]
+    pub fn as_raw(self) -> (*mut QEMUIOVector, usize) {
+        (self.qiov.as_ptr(), self.skip)
     }
 }
 

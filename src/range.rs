@@ -24,10 +24,11 @@ impl ByteRange {
     /// # Errors
     /// `EINVAL` if a number is negative or the end is not representable.
     pub fn new(offset: i64, bytes: i64) -> Result<Self, Errno> {
-        if offset < 0 || bytes < 0 || offset.checked_add(bytes).is_none() {
+        // One look at three signs: a sum of two that are not negative is negative if it has overflowed.
+        if (offset | bytes | offset.wrapping_add(bytes)) < 0 {
             return Err(Errno::EINVAL);
         }
-        // INVARIANT: both are non-negative and the sum was just checked.
+        // INVARIANT: both are non-negative, and so is the sum.
         Ok(Self { offset, bytes })
     }
 

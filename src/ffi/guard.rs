@@ -192,19 +192,49 @@ unsafe fn request_apart<T, E: ToErrno>(
 ///
 /// # Safety
 /// As for `request`.
-#[inline]
 pub(super) unsafe fn direct<T, E: ToErrno>(
     export: &'static CStr,
     bs: *mut BlockDriverState,
     body: impl FnOnce(&T) -> Result<c_int, E>,
 ) -> c_int {
+    let Some(bs) = NonNull::new(bs) else { return Errno::EINVAL.to_ret() };
     // SAFETY: the caller's promise.
-    let node = match unsafe { usable_node::<T>(bs) } {
+    let bs = unsafe { Bs::from_raw(bs) };
+    // SAFETY: as above.
+    unsafe { direct_at(export, bs.state(), body) }
+}
+
+/// As [`direct`], of the node whose state is at `slot`.
+///
+/// # Safety
+/// As for `Node::borrow`, during the call.
+#[inline]
+pub(super) unsafe fn direct_at<T, E: ToErrno>(
+    export: &'static CStr,
+    slot: *mut *mut c_void,
+    body: impl FnOnce(&T) -> Result<c_int, E>,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    let node = match unsafe { usable_at::<T>(slot) } {
         Ok(node) => node,
         Err(errno) => return errno.to_ret(),
     };
+    if is_armed() {
+        return direct_armed(export, node, body);
+    }
+    finish(export, Some(node), unwind::catch(|| body(&node.state)))
+}
+
+/// [`direct_at`] where a test has ordered a panic, out of the way of all other calls.
+#[cold]
+#[inline(never)]
+fn direct_armed<T, E: ToErrno>(
+    export: &'static CStr,
+    node: &Node<T>,
+    body: impl FnOnce(&T) -> Result<c_int, E>,
+) -> c_int {
     let result = unwind::catch(|| {
-        panic_if_armed(export);
+        panic_if_it_is(export);
         body(&node.state)
     });
     finish(export, Some(node), result)
@@ -388,7 +418,17 @@ unsafe fn usable_node<'a, T>(bs: *mut BlockDriverState) -> Result<&'a Node<T>, E
     // SAFETY: the caller's promise.
     let bs = unsafe { Bs::from_raw(bs) };
     // SAFETY: the caller's promise.
-    let node = unsafe { Node::<T>::borrow(bs.state()) }.ok_or(Errno::ENOMEDIUM)?;
+    unsafe { usable_at(bs.state()) }
+}
+
+/// The node whose state is at `slot`, if it can be used.
+///
+/// # Safety
+/// As for `Node::borrow`.
+#[inline]
+unsafe fn usable_at<'a, T>(slot: *mut *mut c_void) -> Result<&'a Node<T>, Errno> {
+    // SAFETY: the caller's promise.
+    let node = unsafe { Node::<T>::borrow(slot) }.ok_or(Errno::ENOMEDIUM)?;
     if node.poisoned.load(Ordering::Acquire) {
         return Err(Errno::EIO);
     }
@@ -426,9 +466,15 @@ pub(super) fn arm_panic(export: Option<&'static CStr>) {
 /// Panics if a test wants this export to.
 #[inline]
 fn panic_if_armed(export: &'static CStr) {
-    if !ARMED.load(Ordering::Relaxed).is_null() {
+    if is_armed() {
         panic_if_it_is(export);
     }
+}
+
+/// Whether a test wants some export to panic.
+#[inline]
+fn is_armed() -> bool {
+    !ARMED.load(Ordering::Relaxed).is_null()
 }
 
 /// The rare part of [`panic_if_armed`].

@@ -4,7 +4,7 @@
 //! Exports of the replication driver: the callbacks of `struct BlockDriver`, in their order there, those of QEMU's replication
 //! core, and the ends of jobs.
 
-use std::ffi::{c_int, c_uint, CStr};
+use std::ffi::{c_int, c_uint, c_void, CStr};
 use std::ptr::NonNull;
 
 use super::arg;
@@ -15,7 +15,7 @@ use crate::errno::Errno;
 use crate::host::options::take_from_qdict;
 use crate::host::qemu::Bs;
 use crate::host::{Flags, HostError};
-use crate::iov::GuestIov;
+use crate::iov::GuestPart;
 use crate::range::ByteRange;
 use crate::sys::host::{
     BdrvChild, BlockDriverState, Error, QDict, QEMUIOVector, QBR_CHILD_PRIMARY, QBR_REPLICATION_PRIMARY,
@@ -58,10 +58,10 @@ pub unsafe extern "C" fn qbr_replication_open(
         let bs = unsafe { Bs::from_raw(arg::not_null(bs)?) };
         // SAFETY: the dictionary is the block layer's to give, in the main loop.
         let mut map = unsafe { take_from_qdict(dict, &RUNTIME_OPTIONS) };
-        let replication = Replication::new(Options::parse(&mut map)?);
+        let options = Options::parse(&mut map)?;
         // SAFETY: as above.
         let file = unsafe { bs.open_filtered(dict) }.map_err(ReplicationError::Host)?;
-        replication.set_file(file);
+        let replication = Replication::new(options, file);
         replication.set_registration(bs.register_replication());
         bs.set_flags(FLAGS);
         // SAFETY: the place is the node's own, and NULL before open.
@@ -125,48 +125,52 @@ pub unsafe extern "C" fn qbr_replication_getlength(bs: *mut BlockDriverState) ->
     unsafe { guard::query(c"qbr_replication_getlength", bs, failed, body) }
 }
 
-/// `.bdrv_co_preadv`. Reads @bytes bytes from @offset on into @qiov. Coroutine. 0 or -errno.
+/// `.bdrv_co_preadv_part` of the node whose state is at @state. Reads @bytes bytes from @offset on into @qiov, from its byte
+/// @skip on. Coroutine. 0 or -errno.
 ///
 /// # Safety
-/// Pointers as the block layer passes them.
+/// Pointers as the block layer passes them to the adapter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn qbr_replication_co_preadv(
-    bs: *mut BlockDriverState,
+pub unsafe extern "C" fn qbr_replication_co_preadv_part(
+    state: *mut *mut c_void,
     offset: i64,
     bytes: i64,
     qiov: *mut QEMUIOVector,
+    skip: usize,
     _flags: c_uint,
 ) -> c_int {
-    let body = |replication: &Replication| -> Result<c_int, ReplicationError> {
+    let body = move |replication: &Replication| -> Result<c_int, Errno> {
         let range = ByteRange::new(offset, bytes)?;
         // SAFETY: the vector and its memory are valid until the request ends, which is in this very call.
-        let iov = unsafe { GuestIov::from_raw(arg::not_null(qiov)?) };
-        replication.read(&iov, range).map(|()| 0)
+        let part = unsafe { GuestPart::from_raw(arg::not_null(qiov)?, skip) };
+        replication.read(part, range).map(|()| 0)
     };
-    // SAFETY: the block layer passes a valid node.
-    unsafe { guard::direct(c"qbr_replication_co_preadv", bs, body) }
+    // SAFETY: the adapter passes the place of the state of a valid node.
+    unsafe { guard::direct_at(c"qbr_replication_co_preadv_part", state, body) }
 }
 
-/// `.bdrv_co_pwritev`. Writes @bytes bytes of @qiov from @offset on. Coroutine. 0 or -errno.
+/// `.bdrv_co_pwritev_part` of the node whose state is at @state. Writes @bytes bytes of @qiov, from its byte @skip on, from
+/// @offset on. Coroutine. 0 or -errno.
 ///
 /// # Safety
-/// Pointers as the block layer passes them.
+/// Pointers as the block layer passes them to the adapter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn qbr_replication_co_pwritev(
-    bs: *mut BlockDriverState,
+pub unsafe extern "C" fn qbr_replication_co_pwritev_part(
+    state: *mut *mut c_void,
     offset: i64,
     bytes: i64,
     qiov: *mut QEMUIOVector,
+    skip: usize,
     flags: c_uint,
 ) -> c_int {
-    let body = |replication: &Replication| -> Result<c_int, ReplicationError> {
+    let body = move |replication: &Replication| -> Result<c_int, Errno> {
         let range = ByteRange::new(offset, bytes)?;
         // SAFETY: the vector and its memory are valid until the request ends, which is in this very call.
-        let iov = unsafe { GuestIov::from_raw(arg::not_null(qiov)?) };
-        replication.write(&iov, range, flags).map(|()| 0)
+        let part = unsafe { GuestPart::from_raw(arg::not_null(qiov)?, skip) };
+        replication.write(part, range, flags).map(|()| 0)
     };
-    // SAFETY: the block layer passes a valid node.
-    unsafe { guard::direct(c"qbr_replication_co_pwritev", bs, body) }
+    // SAFETY: the adapter passes the place of the state of a valid node.
+    unsafe { guard::direct_at(c"qbr_replication_co_pwritev_part", state, body) }
 }
 
 /// `.bdrv_co_pwrite_zeroes`. Writes @bytes zero bytes from @offset on. Coroutine. 0 or -errno.
@@ -180,7 +184,7 @@ pub unsafe extern "C" fn qbr_replication_co_pwrite_zeroes(
     bytes: i64,
     flags: c_uint,
 ) -> c_int {
-    let body = |replication: &Replication| -> Result<c_int, ReplicationError> {
+    let body = |replication: &Replication| -> Result<c_int, Errno> {
         replication.write_zeroes(ByteRange::new(offset, bytes)?, flags).map(|()| 0)
     };
     // SAFETY: the block layer passes a valid node.
@@ -197,7 +201,7 @@ pub unsafe extern "C" fn qbr_replication_co_pdiscard(
     offset: i64,
     bytes: i64,
 ) -> c_int {
-    let body = |replication: &Replication| -> Result<c_int, ReplicationError> {
+    let body = |replication: &Replication| -> Result<c_int, Errno> {
         replication.discard(ByteRange::new(offset, bytes)?).map(|()| 0)
     };
     // SAFETY: the block layer passes a valid node.

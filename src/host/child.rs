@@ -3,12 +3,12 @@
 
 //! Children of a node: their names and flags, and operations on one of them in the request's own coroutine.
 
-use std::ffi::{c_char, CStr};
+use std::ffi::{c_char, c_int, CStr};
 use std::ptr::{self, NonNull};
 
 use super::error::HostError;
 use crate::errno::Errno;
-use crate::iov::GuestIov;
+use crate::iov::GuestPart;
 use crate::range::ByteRange;
 use crate::sys::host as raw;
 use crate::sys::host::{BdrvChild, BlockDriverState, QbrChildIo, QbrFlags};
@@ -116,38 +116,24 @@ impl Child {
     ///
     /// # Errors
     /// The child's.
-    pub fn read(self, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Errno> {
-        let mut io = QbrChildIo {
-            op: raw::QBR_CHILD_READ,
-            offset: range.offset(),
-            bytes: range.bytes(),
-            qiov: iov.as_raw(),
-            ..QbrChildIo::default()
-        };
-        self.run(&mut io).map(drop)
+    #[inline]
+    pub fn read(self, to: GuestPart<'_>, range: ByteRange) -> Result<(), Errno> {
+        let (qiov, skip) = to.as_raw();
+        // SAFETY: child and vector are valid until the call returns, and the block layer stays within the vector.
+        done(unsafe { raw::qbr_host_child_read(self.as_raw(), range.offset(), range.bytes(), qiov, skip, 0) })
     }
 
-    /// Writes guest memory, from its byte `skip` on. The coroutine may sleep.
+    /// Writes guest memory. The coroutine may sleep.
     ///
     /// # Errors
     /// The child's.
-    pub fn write_part(
-        self,
-        iov: &GuestIov<'_>,
-        skip: usize,
-        range: ByteRange,
-        flags: u32,
-    ) -> Result<(), Errno> {
-        let mut io = QbrChildIo {
-            op: raw::QBR_CHILD_WRITE,
-            flags,
-            offset: range.offset(),
-            bytes: range.bytes(),
-            qiov: iov.as_raw(),
-            qiov_offset: skip,
-            ..QbrChildIo::default()
-        };
-        self.run(&mut io).map(drop)
+    #[inline]
+    pub fn write(self, from: GuestPart<'_>, range: ByteRange, flags: u32) -> Result<(), Errno> {
+        let (qiov, skip) = from.as_raw();
+        // SAFETY: as in `read`.
+        done(unsafe {
+            raw::qbr_host_child_write(self.as_raw(), range.offset(), range.bytes(), qiov, skip, flags)
+        })
     }
 
     /// Writes zeroes. The coroutine may sleep.
@@ -238,6 +224,21 @@ impl Child {
         // SAFETY: the description is valid until the call returns, and so is what it points to.
         Errno::check(unsafe { raw::qbr_host_child_run(ptr::from_mut(io)) })
     }
+}
+
+/// What a transfer has returned.
+#[inline]
+fn done(ret: c_int) -> Result<(), Errno> {
+    if ret >= 0 {
+        return Ok(());
+    }
+    Err(failed(ret))
+}
+
+/// Out of the way of the frequent case.
+#[cold]
+fn failed(ret: c_int) -> Errno {
+    Errno::from_code(ret.saturating_neg())
 }
 
 /// An operation on a range.

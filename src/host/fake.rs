@@ -58,6 +58,8 @@ absent! {
     qbr_host_child_is_only_parent_of(child: *mut BdrvChild, node: *mut BlockDriverState) -> bool;
     qbr_host_children_options(target: *mut QDict, children: *const *mut BdrvChild, count: usize);
     qbr_host_child_run(io: *mut QbrChildIo) -> i64;
+    qbr_host_child_read(child: *mut BdrvChild, offset: i64, bytes: i64, qiov: *mut QEMUIOVector, qiov_offset: usize, flags: u32) -> c_int;
+    qbr_host_child_write(child: *mut BdrvChild, offset: i64, bytes: i64, qiov: *mut QEMUIOVector, qiov_offset: usize, flags: u32) -> c_int;
     qbr_host_child_start(io: *mut QbrChildIo);
     qbr_host_quorum_report_bad(kind: u32, error: c_int, child: *mut BdrvChild, sector: i64, sectors: i64);
     qbr_host_quorum_failure(bs: *mut BlockDriverState, sector: i64, sectors: i64);

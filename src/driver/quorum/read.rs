@@ -97,7 +97,7 @@ fn read_first(
 ) -> Result<(), Error> {
     let mut last = Errno::EIO;
     for child in children {
-        match child.read(iov, range) {
+        match child.read(iov.part(), range) {
             Ok(()) => return Ok(()),
             Err(errno) => {
                 event.bad(*child, Some(errno));

@@ -5,12 +5,11 @@
 //!
 //! Runs in coroutines, on any thread.
 
-use super::error::Error;
 use super::machine::{Gate, Mode};
 use super::state::Replication;
 use crate::errno::Errno;
 use crate::host::Child;
-use crate::iov::GuestIov;
+use crate::iov::GuestPart;
 use crate::range::ByteRange;
 
 impl Replication {
@@ -18,23 +17,22 @@ impl Replication {
     ///
     /// # Errors
     /// The disk's; `EIO` on a primary, and on a secondary that was not started.
-    pub fn read(&self, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
-        if self.mode() == Mode::Primary || self.status().gate() == Gate::Closed {
-            return Err(Errno::EIO.into());
+    #[inline]
+    pub fn read(&self, to: GuestPart<'_>, range: ByteRange) -> Result<(), Errno> {
+        if self.mode() == Mode::Primary || self.gate() == Gate::Closed {
+            return Err(Errno::EIO);
         }
         // DIVERGES: requests reach the disks as they are; the C driver makes them of whole sectors, which a primary can't read.
-        Ok(self.file()?.read(iov, range)?)
+        self.file.read(to, range)
     }
 
     /// Writes a range.
     ///
     /// # Errors
     /// The disk's on a secondary; `EIO` if the replication does not run. A failure on a primary is remembered instead.
-    pub fn write(&self, iov: &GuestIov<'_>, range: ByteRange, flags: u32) -> Result<(), Error> {
-        if iov.bytes() != range.len() {
-            return Err(Errno::EINVAL.into());
-        }
-        self.change(range, |child, piece, skip| child.write_part(iov, skip, piece, flags))
+    #[inline]
+    pub fn write(&self, from: GuestPart<'_>, range: ByteRange, flags: u32) -> Result<(), Errno> {
+        self.change(range, move |child, piece, skip| child.write(from.after(skip), piece, flags))
     }
 
     /// Writes zeroes.
@@ -42,8 +40,8 @@ impl Replication {
     /// # Errors
     /// As for [`Replication::write`]; `ENOTSUP` if that was to be quick and can't be.
     // DIVERGES: zeroes are passed on as zeroes; the C driver writes them as data.
-    pub fn write_zeroes(&self, range: ByteRange, flags: u32) -> Result<(), Error> {
-        self.change(range, |child, piece, _| child.write_zeroes(piece, flags))
+    pub fn write_zeroes(&self, range: ByteRange, flags: u32) -> Result<(), Errno> {
+        self.change(range, move |child, piece, _| child.write_zeroes(piece, flags))
     }
 
     /// Gives back the space of a range.
@@ -52,7 +50,7 @@ impl Replication {
     /// As for [`Replication::write`]; `ENOTSUP`, which the block layer ignores, where a disk can't do it safely.
     // DIVERGES: discards reach the disks; the C driver drops them. An active disk that can't keep what is behind it from
     // showing refuses them, and the secondary disk's old content is copied before it goes.
-    pub fn discard(&self, range: ByteRange) -> Result<(), Error> {
+    pub fn discard(&self, range: ByteRange) -> Result<(), Errno> {
         self.change(range, |child, piece, _| child.discard(piece))
     }
 
@@ -61,37 +59,38 @@ impl Replication {
     /// # Errors
     /// The disk's.
     pub fn length(&self) -> Result<i64, Errno> {
-        self.file()?.length()
+        self.file.length()
     }
 
     /// Changes what a range reads as: all of it, or piece by piece with the place of the piece in the range.
+    #[inline]
     fn change(
         &self,
         range: ByteRange,
         change: impl Fn(Child, ByteRange, usize) -> Result<(), Errno>,
-    ) -> Result<(), Error> {
-        let gate = self.status().gate();
-        let file = match gate {
-            Gate::Closed => return Err(Errno::EIO.into()),
-            Gate::Open | Gate::Split => self.file()?,
+    ) -> Result<(), Errno> {
+        let result = match self.gate() {
+            Gate::Open => change(self.file, range, 0),
+            Gate::Closed => return Err(Errno::EIO),
+            Gate::Split => self.change_pieces(self.file, range, change),
         };
-        let result = match gate {
-            Gate::Split => self.change_pieces(file, range, change),
-            Gate::Closed | Gate::Open => change(file, range, 0),
-        };
-        match result {
-            // It can be done in another way, and nothing is lost.
-            Err(Errno::ENOTSUP) => Err(Errno::ENOTSUP.into()),
-            // The guest goes on; who asks for errors learns that the secondary doesn't follow any more.
-            Err(errno) if self.mode() == Mode::Primary => {
-                self.latch(errno);
-                Ok(())
-            }
-            other => Ok(other?),
+        result.or_else(|errno| self.not_changed(errno))
+    }
+
+    /// What the guest is told of a change that has failed.
+    #[cold]
+    fn not_changed(&self, errno: Errno) -> Result<(), Errno> {
+        // ENOTSUP: it can be done in another way, and nothing is lost.
+        if self.mode() == Mode::Secondary || errno == Errno::ENOTSUP {
+            return Err(errno);
         }
+        // The guest goes on; who asks for errors learns that the secondary doesn't follow any more.
+        self.latch(errno);
+        Ok(())
     }
 
     /// After a failed failover: what neither the active nor the hidden disk has belongs to the secondary disk.
+    #[cold]
     fn change_pieces(
         &self,
         file: Child,

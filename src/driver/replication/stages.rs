@@ -80,7 +80,7 @@ impl Replication {
 
     /// Forgets what the secondary's guest has written, and what it needed to be shown.
     fn empty_disks(&self) -> Result<(), Error> {
-        empty("Active", self.file()?)?;
+        empty("Active", self.file)?;
         let hidden = self.held().hidden;
         empty("Hidden", hidden.ok_or(Errno::ENOMEDIUM)?)
     }
@@ -128,7 +128,7 @@ impl Replication {
 
     /// Moves what the secondary's guest has written to the secondary disk.
     fn fail_over(&self, bs: Bs) -> Result<(), Error> {
-        let (file, secondary) = (self.file()?, self.held().secondary.ok_or(Errno::EIO)?);
+        let (file, secondary) = (self.file, self.held().secondary.ok_or(Errno::EIO)?);
         self.end_backup(bs);
         self.set_status(self.status().failing_over());
         match bs.start_commit(file, secondary) {

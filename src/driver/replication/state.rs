@@ -4,9 +4,9 @@
 //! What an open replication node keeps.
 
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::machine::{Mode, Stage, Status};
+use super::machine::{Gate, Mode, Stage, Status};
 use super::options::Options;
 use crate::errno::Errno;
 use crate::host::replication::{Blocker, Job, Registration};
@@ -31,7 +31,8 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub struct Replication {
     pub(super) options: Options,
-    file: OnceLock<Child>,
+    /// The filtered disk, which stays for the life of the node.
+    pub(super) file: Child,
     registration: Mutex<Option<Registration>>,
     stage: AtomicU8,
     /// A positive errno, or 0.
@@ -40,23 +41,17 @@ pub struct Replication {
 }
 
 impl Replication {
-    /// A node that is not started and has no child yet.
+    /// A node that is not started.
     #[must_use]
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: Options, file: Child) -> Self {
         Self {
             options,
-            file: OnceLock::new(),
+            file,
             registration: Mutex::default(),
             stage: AtomicU8::new(Stage::None.index()),
             error: AtomicI32::new(0),
             held: Mutex::default(),
         }
-    }
-
-    /// The node's child is there.
-    pub fn set_file(&self, file: Child) {
-        // There is one child, which stays for the life of the node.
-        self.file.get_or_init(|| file);
     }
 
     /// It has a place among the replications of the process, or none any more.
@@ -65,12 +60,12 @@ impl Replication {
     }
 
     /// The side.
+    #[inline]
     pub(super) fn mode(&self) -> Mode {
         self.options.mode()
     }
 
     /// Where the node is.
-    #[inline]
     pub(super) fn status(&self) -> Status {
         let stage = usize::from(self.stage.load(Ordering::Acquire));
         let error = match self.error.load(Ordering::Relaxed) {
@@ -78,6 +73,16 @@ impl Replication {
             code => Some(Errno::from_code(code)),
         };
         Status { mode: self.mode(), stage: Stage::ALL.get(stage).copied().unwrap_or(Stage::None), error }
+    }
+
+    /// What becomes of requests.
+    #[inline]
+    pub(super) fn gate(&self) -> Gate {
+        // Both sides pass them on while it runs, which is most of the time.
+        if self.stage.load(Ordering::Acquire) == Stage::Running.index() {
+            return Gate::Open;
+        }
+        self.status().gate()
     }
 
     /// Goes on to another stage. Main loop.
@@ -94,12 +99,6 @@ impl Replication {
     /// What a started secondary holds.
     pub(super) fn held(&self) -> MutexGuard<'_, Held> {
         lock(&self.held)
-    }
-
-    /// The filtered disk.
-    #[inline]
-    pub(super) fn file(&self) -> Result<Child, Errno> {
-        self.file.get().copied().ok_or(Errno::ENOMEDIUM)
     }
 }
 

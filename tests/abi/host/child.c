@@ -264,9 +264,14 @@ static void do_read(const QbrChildIo *io, int error)
 
     CHECK(io->offset >= 0 && io->bytes >= 0 && io->offset + io->bytes <= disk->length);
     if (io->qiov) {
-        CHECK_INT(io->qiov->size, io->bytes);
+        CHECK(io->qiov_offset + io->bytes <= io->qiov->size);
         if (!error) {
-            qiov_copy_in(io->qiov, disk->content + io->offset);
+            unsigned char *copy = malloc(io->qiov->size + 1);
+
+            qiov_copy_out(io->qiov, copy);
+            memcpy(copy + io->qiov_offset, disk->content + io->offset, io->bytes);
+            qiov_copy_in(io->qiov, copy);
+            free(copy);
         }
     } else if (error) {
         memset(io->buffer, GARBAGE, io->bytes);
@@ -397,6 +402,26 @@ int64_t qbr_host_child_run(QbrChildIo *io)
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
     return ret;
+}
+
+int qbr_host_child_read(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset, uint32_t flags)
+{
+    QbrChildIo io = {
+        .op = QBR_CHILD_READ, .child = child, .offset = offset, .bytes = bytes, .qiov = qiov, .qiov_offset = qiov_offset,
+        .flags = flags,
+    };
+
+    return (int) qbr_host_child_run(&io);
+}
+
+int qbr_host_child_write(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset, uint32_t flags)
+{
+    QbrChildIo io = {
+        .op = QBR_CHILD_WRITE, .child = child, .offset = offset, .bytes = bytes, .qiov = qiov, .qiov_offset = qiov_offset,
+        .flags = flags,
+    };
+
+    return (int) qbr_host_child_run(&io);
 }
 
 static void run_and_tell(void *opaque)

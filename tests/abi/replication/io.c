@@ -147,6 +147,39 @@ TEST(replication_split_write_takes_each_piece_from_its_place_in_memory)
     side_close(&node);
 }
 
+TEST(replication_transfer_uses_its_part_of_the_vector_only)
+{
+    unsigned char memory[4 * 512], expected[4 * 512];
+    QEMUIOVector *qiov = qiov_flat(sizeof(memory));
+    struct side_node node;
+
+    side_bring(&node, SECONDARY, RUNNING);
+    memset(node.active->content, 0x11, R_BYTES);
+    memset(memory, 0x77, sizeof(memory));
+    qiov_copy_in(qiov, memory);
+    CHECK_INT(side_transfer(&node, R_READ, 512, 1024, qiov, 512), 0);
+    qiov_copy_out(qiov, memory);
+    memset(expected, 0x77, sizeof(expected));
+    memset(expected + 512, 0x11, 1024);
+    CHECK(!memcmp(memory, expected, sizeof(memory)));
+    memory[1536] = 0x33;
+    qiov_copy_in(qiov, memory);
+    CHECK_INT(side_transfer(&node, R_WRITE, 4096, 512, qiov, 1536), 0);
+    CHECK(!memcmp(node.active->content + 4096, memory + 1536, 512));
+    CHECK_INT(node.active->content[4095], 0x11);
+    CHECK_INT(node.active->content[4096 + 512], 0x11);
+    side_close(&node);
+
+    /* Also where a write is split. */
+    side_bring(&node, SECONDARY, FAILOVER_FAILED);
+    node.active->above = 1 << 1;
+    CHECK_INT(side_transfer(&node, R_WRITE, 0, 1024, qiov, 1024), 0);
+    CHECK_INT(node.secondary->last[QBR_CHILD_WRITE].qiov_offset, 1024);
+    CHECK_INT(node.active->last[QBR_CHILD_WRITE].qiov_offset, 1536);
+    side_close(&node);
+    qiov_free(qiov);
+}
+
 TEST(replication_split_change_gives_the_error_of_either_disk)
 {
     struct side_node node;
@@ -203,8 +236,10 @@ TEST(replication_bad_arguments_are_einval_and_reach_no_disk)
         CHECK_INT(side_request(&node, changes[k], INT64_MAX - 100, 512, 0), -EINVAL);
         CHECK_INT(node.active->calls[as_child[k]], 0);
     }
-    CHECK_INT(qbr_replication_co_preadv(&node.bs, 0, 512, NULL, 0), -EINVAL);
-    CHECK_INT(qbr_replication_co_pwritev(&node.bs, 0, 512, NULL, 0), -EINVAL);
+    CHECK_INT(qbr_replication_co_preadv_part(qbr_host_bs_state(&node.bs), 0, 512, NULL, 0, 0), -EINVAL);
+    CHECK_INT(qbr_replication_co_pwritev_part(qbr_host_bs_state(&node.bs), 0, 512, NULL, 0, 0), -EINVAL);
+    CHECK_INT(qbr_replication_co_preadv_part(NULL, 0, 512, NULL, 0, 0), -ENOMEDIUM);
+    CHECK_INT(qbr_replication_co_pwritev_part(NULL, 0, 512, NULL, 0, 0), -ENOMEDIUM);
     CHECK_INT(qbr_replication_co_pdiscard(NULL, 0, 512), -EINVAL);
     CHECK_INT(qbr_replication_getlength(NULL), -EINVAL);
     qbr_replication_close(NULL);

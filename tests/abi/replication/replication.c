@@ -142,6 +142,7 @@ struct request {
     int64_t offset, bytes, ret;
     unsigned flags;
     QEMUIOVector *qiov;
+    size_t skip;
     Error *error;
 };
 
@@ -151,10 +152,10 @@ static void entry(void *opaque)
 
     switch (rq->op) {
     case R_READ:
-        rq->ret = qbr_replication_co_preadv(rq->bs, rq->offset, rq->bytes, rq->qiov, rq->flags);
+        rq->ret = qbr_replication_co_preadv_part(qbr_host_bs_state(rq->bs), rq->offset, rq->bytes, rq->qiov, rq->skip, rq->flags);
         break;
     case R_WRITE:
-        rq->ret = qbr_replication_co_pwritev(rq->bs, rq->offset, rq->bytes, rq->qiov, rq->flags);
+        rq->ret = qbr_replication_co_pwritev_part(qbr_host_bs_state(rq->bs), rq->offset, rq->bytes, rq->qiov, rq->skip, rq->flags);
         break;
     case R_ZERO:
         rq->ret = qbr_replication_co_pwrite_zeroes(rq->bs, rq->offset, rq->bytes, rq->flags);
@@ -169,6 +170,14 @@ static void entry(void *opaque)
         rq->ret = qbr_replication_getlength(rq->bs);
         break;
     }
+}
+
+int64_t side_transfer(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes, QEMUIOVector *qiov, size_t skip)
+{
+    struct request rq = { .bs = &node->bs, .op = op, .offset = offset, .bytes = bytes, .qiov = qiov, .skip = skip };
+
+    co_run(entry, &rq);
+    return rq.ret;
 }
 
 int64_t side_request(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes, unsigned flags)

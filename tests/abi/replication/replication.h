@@ -43,6 +43,8 @@ const char *side_get_error(struct side_node *node);
 
 /* A request of @bytes at @offset, in a coroutine. */
 int64_t side_request(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes, unsigned flags);
+/* A read or write of @bytes at @offset with a vector, from its byte @skip on, in a coroutine. */
+int64_t side_transfer(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes, QEMUIOVector *qiov, size_t skip);
 /* The message of the last truncate. */
 const char *side_truncate_message(void);
 
