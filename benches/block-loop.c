@@ -5,11 +5,11 @@
  *
  *     block-loop read|write SIZE DEPTH COUNT IMAGE-OPTIONS [DISK-OPTIONS]
  *
- * says how long COUNT requests took, as `qemu-img bench` does. If the node is a replication it is started: with DISK-OPTIONS,
- * which describe the secondary disk and name it, as the secondary, else as the primary.
+ * says how long COUNT requests took, as `qemu-img bench` does, and how much processor time. If the node is a replication it
+ * is started: with DISK-OPTIONS, which describe the secondary disk and name it, as the secondary, else as the primary.
  *
  * Children that never sleep leave all requests to the first of the DEPTH coroutines. Linked like qemu-img, from the objects
- * of a QEMU that was built here (scripts/bench-quorum.sh).
+ * of a QEMU that was built here (scripts/bench-loop.sh).
  */
 #include "qemu/osdep.h"
 
@@ -66,6 +66,15 @@ static void coroutine_fn loop_entry(void *opaque)
     aio_wait_kick();
 }
 
+/* Seconds, of all threads. */
+static double processor_time(void)
+{
+    struct timespec used;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return used.tv_sec + used.tv_nsec / 1e9;
+}
+
 static BlockBackend *open_image(const char *text, int flags)
 {
     QemuOpts *options = qemu_opts_parse_noisily(&image_options, text, true);
@@ -84,6 +93,7 @@ int main(int argc, char **argv)
     BlockBackend *disk = NULL;
     Loop loop = { 0 };
     int64_t begin;
+    double used;
     int depth, i;
 
     if (argc != 6 && argc != 7) {
@@ -113,6 +123,7 @@ int main(int argc, char **argv)
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("Sending %" PRId64 " requests\n", loop.left);
+    used = processor_time();
     begin = g_get_monotonic_time();
     for (i = 0; i < depth; i++) {
         loop.running++;
@@ -121,7 +132,8 @@ int main(int argc, char **argv)
     while (loop.running > 0) {
         main_loop_wait(false);
     }
-    printf("Run completed in %.6f seconds.\n", (g_get_monotonic_time() - begin) / 1e6);
+    used = processor_time() - used;
+    printf("Run completed in %.6f seconds, %.9f of them on processors.\n", (g_get_monotonic_time() - begin) / 1e6, used);
     if (disk) {
         replication_stop_all(true, &error_fatal);
     }

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 
+from options import flat
 from workload import Workload
 
 SUBJECTS = {
@@ -19,6 +20,14 @@ SUBJECTS = {
 DRIVERS = ("c", "rust")
 # How the report looks at it: time per request.
 VIEW = "time"
+NOTES = """\
+qd1, qd16: qemu-img bench, half of whose time with small requests is its own event loop; with children that answer
+at once, one request runs at a time in both. loop: a coroutine that does one request after the other.
+c: as a module of the same programs, like ours. builtin: as distributions have it, in a QEMU built the same way; how
+much memory malloc gives back to the kernel after each request depends on what else is on its heap.
+keep: the C driver with GLIBC_TUNABLES that make malloc keep all its memory. limit: N reads (or fills) of private
+buffers, N-1 compares and one copy, in a loop of one thread without block layer, coroutines or event loop. one: the
+same requests to one child, without quorum."""
 MODULE = "block-quorum.so"
 IMAGE_SIZE = 64 << 20
 SIZES = {"4k": 4 << 10, "64k": 64 << 10, "1m": 1 << 20}
@@ -107,7 +116,7 @@ class Quorum:
         folder = self._stock if subject == "builtin" else self._programs
         if work.client == "loop":
             numbers = map(str, (work.size, work.depth, count))
-            return [os.path.join(folder, "block-loop"), work.op, *numbers, ",".join(_options(node))]
+            return [os.path.join(folder, "block-loop"), work.op, *numbers, flat(node)]
         write = ["-w", "--pattern=0"] if work.op == "write" else []
         return [os.path.join(folder, "qemu-img"), "bench", "-t", work.cache, "-c", str(count), "-d", str(work.depth),
                 "-s", str(work.size), *write, "json:" + json.dumps(node)]
@@ -131,16 +140,6 @@ class Quorum:
 
     def commands(self):
         return []
-
-
-def _options(node, prefix=""):
-    """A node as options of the form name.name=value."""
-    pairs = enumerate(node) if isinstance(node, list) else node.items()
-    for key, value in pairs:
-        if isinstance(value, (dict, list)):
-            yield from _options(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}={'on' if value is True else value}"
 
 
 Driver = Quorum

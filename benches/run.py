@@ -67,9 +67,9 @@ class Bench:
         self._spec, self._seconds, self._only = spec, seconds, only
         self._driver = spec.Driver()
         self._workloads = []
-        self.results = {"driver": name, "view": spec.VIEW, "subjects": spec.SUBJECTS,
-                        "environment": environment(spec, self._driver), "seconds": seconds, "rounds": 0, "skipped": {},
-                        "workloads": {}, "commands": {}}
+        self.results = {"driver": name, "view": spec.VIEW, "notes": getattr(spec, "NOTES", ""),
+                        "subjects": spec.SUBJECTS, "environment": environment(spec, self._driver), "seconds": seconds,
+                        "rounds": 0, "skipped": {}, "workloads": {}, "commands": {}}
 
     def _requests(self, subject, work):
         """How many requests of a workload fit into the time."""
