@@ -4,15 +4,32 @@
 #
 # Usage: unit-replication.sh VERSION        (7.2, 10.0 or 10.2, after QEMU=VERSION scripts/qemu.sh; BUILTIN=1: that build)
 # With modules the test gets the one line that it lacks: without it QEMU doesn't know where to look for any. QBR_REPLICATION_C=1
-# runs it with QEMU's own driver (scripts/c-modules.sh) instead.
+# runs it with QEMU's own driver (scripts/c-modules.sh) instead. ASAN=1 builds the test, the block layer and our driver in it
+# under AddressSanitizer first, in build/qemu-VERSION-asan; that takes minutes the first time.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=scripts/qemu-common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/qemu-common.sh"
 
 (($# == 1)) || die "usage: unit-replication.sh VERSION"
+[[ -z ${ASAN:-} ]] || BUILTIN=1
 name=qemu-$1${BUILTIN:+-builtin}
+[[ -z ${ASAN:-} ]] || name=qemu-$1-asan
 folder=$QBR_BUILD/$name
 tree=$QBR_BUILD/integrated/qemu-$1
+if [[ -n ${ASAN:-} ]]; then
+    [[ -f $tree/meson.build ]] || die "$tree is not there; QEMU=$1 scripts/qemu.sh makes it"
+    take_lock "$name"
+    options=(--without-default-features --disable-docs --disable-install-blobs --disable-user --disable-system --target-list=
+        --enable-tools --enable-replication --enable-glusterfs --enable-rbd)
+    case $(< "$tree/VERSION") in
+    7.*) options+=(--enable-sanitizers --with-git-submodules=ignore) ;;
+    *) options+=(--enable-asan --disable-download) ;;
+    esac
+    qemu_configure "$tree" "$folder" "${options[@]}"
+    step "building test-replication of QEMU $(< "$tree/VERSION") under AddressSanitizer"
+fi
 [[ -f $folder/build.ninja ]] || die "$folder is not there; QEMU=$1 ${BUILTIN:+BUILTIN=1 }scripts/qemu.sh makes it"
 take_lock "$name"
 
