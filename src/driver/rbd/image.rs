@@ -271,8 +271,13 @@ impl Image {
     }
 
     /// Whether a notification of the client with that number is what we have just said ourselves.
+    pub(super) fn is_announcing(&self, client: u64) -> bool {
+        self.announcing.load(Ordering::Acquire) > 0 && self.is_own(client)
+    }
+
+    /// Whether that is the number of our connection.
     pub(super) fn is_own(&self, client: u64) -> bool {
-        self.announcing.load(Ordering::Acquire) > 0 && client == self.meta.cluster().instance_id()
+        client == self.meta.cluster().instance_id()
     }
 
     /// Has the header do something.

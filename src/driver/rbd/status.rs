@@ -208,10 +208,8 @@ impl Rbd {
         // Who watches misses nothing, and with the lock everything is read again anyway.
         if image.writable && !image.deaf.load(Ordering::Acquire) {
             // Blocks: while the main loop runs, requests get through to a node that QEMU has not made active yet, and abort it.
-            if image.stale.load(Ordering::Acquire) {
-                image.lookout.wait_for_chores(REFRESH_TIMEOUT);
-            }
-            if !image.stale.load(Ordering::Acquire) {
+            let heard_all = image.lookout.wait_for_chores(REFRESH_TIMEOUT);
+            if heard_all && !image.stale.load(Ordering::Acquire) {
                 return Ok(());
             }
         }

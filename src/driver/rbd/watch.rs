@@ -67,7 +67,7 @@ impl Watcher for Ears {
         // What can't be read may have been a change.
         match Message::decode(message).unwrap_or(Message::HeaderUpdate) {
             Message::HeaderUpdate => {
-                if !image.is_own(client) {
+                if !image.is_announcing(client) {
                     image.header_changed();
                 }
                 Vec::new()
@@ -80,7 +80,9 @@ impl Watcher for Ears {
                 }
                 answer
             }
-            Message::AcquiredLock(from) | Message::ReleasedLock(from) if image.is_me(from) => Vec::new(),
+            // Also if it was said before the watch was made anew: nobody else has the image open by this connection.
+            Message::AcquiredLock(from) if image.is_own(from.instance) => Vec::new(),
+            Message::ReleasedLock(from) if image.is_me(from) => Vec::new(),
             Message::AcquiredLock(_) => {
                 image.forget_map();
                 // If we believed to have it, either of us is wrong: such news may be old.
@@ -138,7 +140,7 @@ impl Image {
 
     /// Whether that is how the others know this image.
     fn is_me(&self, client: ClientId) -> bool {
-        client.instance == self.meta.cluster().instance_id() && Some(client.handle) == self.lookout.handle()
+        self.is_own(client.instance) && Some(client.handle) == self.lookout.handle()
     }
 
     /// Has a thread of the image's own do something that waits for requests in flight. What it can't do the next write does, or
@@ -266,9 +268,10 @@ impl Lookout {
         self.wait(timeout, |post| post.watch.is_some() || !post.mending);
     }
 
-    /// Waits until all chores are done. Blocks.
-    pub(super) fn wait_for_chores(&self, timeout: Duration) {
+    /// Waits until all chores are done; false if they are not yet. Blocks.
+    pub(super) fn wait_for_chores(&self, timeout: Duration) -> bool {
         self.wait(timeout, |post| !post.doing_chores);
+        !self.lock().doing_chores
     }
 
     /// Waits for something.

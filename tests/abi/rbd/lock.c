@@ -18,13 +18,18 @@ static const unsigned char no[] = { 1, 1, 4, 0, 0, 0, 0xe2, 0xff, 0xff, 0xff };
 enum message { ACQUIRED, RELEASED, REQUEST };
 
 /* The other client says something about the lock; how many have heard it. */
+static unsigned tell_as(uint64_t client, enum message kind)
+{
+    unsigned char message[] = { 7, 1, 21, 0, 0, 0, kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, HANDLE, 0, 0, 0, 0, 0, 0, 0, 0 };
+
+    memcpy(message + 10, &client, sizeof(client));
+    message[2] = kind == REQUEST ? 21 : 20;
+    return ceph_tell_as(client, ceph_header(IMAGE), message, kind == REQUEST ? sizeof(message) : sizeof(message) - 1);
+}
+
 static unsigned tell(enum message kind)
 {
-    unsigned char message[] = { 7, 1, 21, 0, 0, 0, kind, 0, 0, 0, CEPH_STRANGER & 0xff, CEPH_STRANGER >> 8, 0, 0, 0, 0, 0, 0,
-                                HANDLE, 0, 0, 0, 0, 0, 0, 0, 0 };
-
-    message[2] = kind == REQUEST ? 21 : 20;
-    return ceph_tell(ceph_header(IMAGE), message, kind == REQUEST ? sizeof(message) : sizeof(message) - 1);
+    return tell_as(CEPH_STRANGER, kind);
 }
 
 static void locked_image(void)
@@ -217,6 +222,20 @@ TEST(rbd_lock_is_given_back_when_another_client_says_that_it_has_it)
     wait_until_free();
     CHECK_INT(write_one(&bs), 0);
     CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    rbd_close(&bs);
+}
+
+TEST(rbd_own_announcement_from_before_the_watch_was_renewed_changes_nothing)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(tell_as(ceph_last_client(), ACQUIRED), 1);
+    CHECK_INT(rbd_truncate(&bs, 8 * OBJECT), 0);
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(ceph_log_count(" lock ["), 1);
+    CHECK_INT(ceph_log_count(" unlock ["), 0);
     rbd_close(&bs);
 }
 
