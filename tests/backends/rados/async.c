@@ -243,6 +243,7 @@ static int submit(enum ceph_call call, rados_ioctx_t io, rados_completion_t c, s
         ceph_violate("a completion was used for two operations");
     }
     op->completion->submitted = true;
+    map_check_sent(op);
     switch (modes[call]) {
     case CEPH_IN_SUBMIT:
         ceph_release_lock();

@@ -324,6 +324,23 @@ static int set_size(struct header *header, struct input *in)
     return 0;
 }
 
+static int set_flags(struct header *header, struct input *in)
+{
+    uint64_t flags = take_u64(in), mask = take_u64(in);
+    uint64_t id = in->left ? take_u64(in) : NO_SNAP;
+    struct snapshot *snapshot = id == NO_SNAP ? NULL : snapshot_of(header, id);
+    uint64_t *place = snapshot ? &snapshot->flags : &header->flags;
+
+    if (in->short_of) {
+        return -EINVAL;
+    }
+    if (id != NO_SNAP && !snapshot) {
+        return -ENOENT;
+    }
+    *place = (*place & ~mask) | (flags & mask);
+    return 0;
+}
+
 static int set_stripe_unit_count(struct header *header, struct input *in)
 {
     if (!(header->features & CEPH_STRIPING)) {
@@ -409,6 +426,7 @@ static const struct {
     int (*call)(struct header *header, struct input *in);
 } changes[] = {
     { "set_size", set_size },
+    { "set_flags", set_flags },
     { "set_stripe_unit_count", set_stripe_unit_count },
     { "snapshot_add", snapshot_add },
     { "snapshot_remove", snapshot_remove },
@@ -747,7 +765,8 @@ static int write_method(struct object *object, const char *method, struct input 
     if (!strcmp(method, "dir_add_image") || !strcmp(method, "dir_remove_image")) {
         return dir_image(object, in, !strcmp(method, "dir_add_image"));
     }
-    if (!strcmp(method, "object_map_resize")) {
+    if (!strcmp(method, "set_flags") && !object->exists) {
+        /* It makes the object, which is no header by that. */
         object->exists = true;
         return 0;
     }
@@ -821,6 +840,9 @@ int class_call(struct object *object, const char *class, const char *method, uin
     }
     if (strcmp(class, "rbd")) {
         return -EOPNOTSUPP;
+    }
+    if (!strncmp(method, "object_map_", 11)) {
+        return map_call(object, method, input, reply, may_change);
     }
     if (is_reader(method)) {
         return read_method(object, method, &in, reply);

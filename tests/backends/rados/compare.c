@@ -446,6 +446,8 @@ static void header(void)
     static const unsigned char add_two[] = { 3, 0, 0, 0, 't', 'w', 'o', 9, 0, 0, 0, 0, 0, 0, 0, 1, 1, 4, 0, 0, 0, 0, 0, 0, 0 };
     static const unsigned char five[] = { 5, 0, 0, 0, 0, 0, 0, 0 }, nine[] = { 9, 0, 0, 0, 0, 0, 0, 0 };
     static const unsigned char six[] = { 6, 0, 0, 0, 0, 0, 0, 0 };
+    /* The first one, of both; and of which snapshot. */
+    unsigned char flags[24] = { 1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 6 };
     static const char *const getters[] = { "get_size", "get_features", "get_flags", "parent_overlap_get",
                                            "get_protection_status",
                                            "snapshot_get", "get_object_prefix", "get_stripe_unit_count", "get_data_pool",
@@ -468,6 +470,11 @@ static void header(void)
     ask("header", "get_size", six, 8, 0);
     ask("header", "no_such_method", NULL, 0, 0);
     call("header", "no_such_method", NULL, 0);
+    call("flagged", "set_flags", flags, 16);
+    do_stat(io, "flagged");
+    call("header", "set_flags", flags, 16);
+    call("header", "set_flags", flags, 15);
+    ask("header", "get_flags", now, 8, 0);
     call("header", "set_size", size, 3);
     call("header", "set_size", size, sizeof(size));
     call("header", "snapshot_add", add, sizeof(add));
@@ -483,6 +490,12 @@ static void header(void)
         ask("header", getters[i], six, 8, 0);
     }
     ask("header", "snapshot_get", six, 8, 0);
+    call("header", "set_flags", flags, 24);
+    memcpy(flags + 16, five, 8);
+    ask("header", "get_flags", five, 8, 0);
+    call("header", "set_flags", flags, 24);
+    ask("header", "get_flags", five, 8, 0);
+    ask("header", "get_flags", now, 8, 0);
     call("header", "snapshot_trash_add", six, 8);
     call("header", "snapshot_trash_add", five, 8);
     call("header", "snapshot_trash_add", five, 8);
@@ -591,6 +604,176 @@ static void locks(void)
     ask_lock();
 }
 
+/* --- Object maps ------------------------------------------------------------------------------------------------------------ */
+
+#define MAP "map"
+
+static void update(const char *object, uint64_t start, uint64_t end, int new, int current)
+{
+    unsigned char input[19] = { 0 };
+
+    memcpy(input, &start, 8);
+    memcpy(input + 8, &end, 8);
+    input[16] = new;
+    input[17] = current >= 0;
+    input[18] = current;
+    printf("%llu to %llu: %d, from %d: ", (unsigned long long)start, (unsigned long long)end, new, current);
+    call(object, "object_map_update", input, current >= 0 ? 19 : 18);
+}
+
+static void resize(const char *object, uint64_t count, int state)
+{
+    unsigned char input[9];
+
+    memcpy(input, &count, 8);
+    input[8] = state;
+    printf("%llu, as %d: ", (unsigned long long)count, state);
+    call(object, "object_map_resize", input, sizeof(input));
+}
+
+static void load(const char *object)
+{
+    ask(object, "object_map_load", NULL, 0, 0);
+}
+
+/* Seven objects: absent, there, pending, clean, there, clean, clean. */
+static const unsigned char seven[] = { 14, 0, 0, 0, 1, 1, 8, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0x1b, 0x7c, 0, 0, 0, 0 };
+/* Five: there, there, absent, there, absent. */
+static const unsigned char five_of[] = { 14, 0, 0, 0, 1, 1, 8, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0x51, 0, 0, 0, 0, 0 };
+
+/* What there is before there is a map, and with one that is empty. */
+static void no_map(void)
+{
+    load(MAP);
+    update(MAP, 0, 1, 1, -1);
+    call(MAP, "object_map_snap_add", NULL, 0);
+    call(MAP, "object_map_snap_remove", seven, sizeof(seven));
+    do_write(io, MAP, "", 0);
+    load(MAP);
+    update(MAP, 0, 1, 1, -1);
+    resize(MAP, 0, 0);
+    load(MAP);
+    do_read(io, MAP, 100, 0);
+    do_remove(io, MAP, false);
+}
+
+static void map_sizes(void)
+{
+    static const unsigned char count[] = { 1, 0, 0, 0, 0, 0, 0, 0 };
+
+    resize(MAP, 256000001, 0);
+    call(MAP, "object_map_resize", count, sizeof(count));
+    resize(MAP, 5, 0);
+    load(MAP);
+    do_read(io, MAP, 100, 0);
+    resize(MAP, 5, 1);
+    resize(MAP, 7, 1);
+    load(MAP);
+    resize(MAP, 4, 0);
+    resize(MAP, 4, 1);
+    resize(MAP, 5, 1);
+    load(MAP);
+    resize(MAP, 40000, 3);
+    do_read(io, MAP, 40, 0);
+    do_read(io, MAP, 100, 10010);
+    resize(MAP, 5, 3);
+    do_read(io, MAP, 100, 0);
+}
+
+static void map_states(void)
+{
+    call(MAP, "object_map_save", seven, sizeof(seven));
+    load(MAP);
+    do_read(io, MAP, 100, 0);
+    update(MAP, 3, 3, 1, -1);
+    update(MAP, 4, 3, 1, -1);
+    update(MAP, 6, 8, 1, -1);
+    update(MAP, 0, 7, 2, 1);
+    load(MAP);
+    update(MAP, 0, 7, 0, 2);
+    load(MAP);
+    update(MAP, 1, 5, 1, -1);
+    update(MAP, 0, 7, 1, 3);
+    load(MAP);
+    do_read(io, MAP, 100, 0);
+    update(MAP, 0, 2, 2, -1);
+    call(MAP, "object_map_update", seven, 16);
+    call(MAP, "object_map_update", seven, 17);
+    call(MAP, "object_map_snap_add", NULL, 0);
+    load(MAP);
+    call(MAP, "object_map_snap_remove", five_of, sizeof(five_of));
+    load(MAP);
+    call(MAP, "object_map_snap_remove", five_of, 20);
+    do_read(io, MAP, 100, 0);
+}
+
+static void damaged_map(void)
+{
+    rados_write_op_t op;
+
+    call(MAP, "object_map_save", seven, 20);
+    call(MAP, "object_map_save", NULL, 0);
+    do_write(io, MAP, "\x55", 18);
+    load(MAP);
+    update(MAP, 0, 1, 1, -1);
+    resize(MAP, 9, 1);
+    call(MAP, "object_map_snap_add", NULL, 0);
+    call(MAP, "object_map_snap_remove", seven, sizeof(seven));
+    do_write(io, MAP, "\x0e", 0);
+    do_write(io, MAP, "short", 4);
+    load(MAP);
+    op = rados_create_write_op();
+    rados_write_op_truncate(op, 0);
+    rados_write_op_exec(op, "rbd", "object_map_resize", "\3\0\0\0\0\0\0\0\1", 9, NULL);
+    operate(io, "truncate and resize", MAP, op);
+    load(MAP);
+    /* As it is with no checksums. */
+    op = rados_create_write_op();
+    rados_write_op_write_full(op, (const char *)seven, sizeof(seven));
+    operate(io, "write_full", MAP, op);
+    load(MAP);
+    update(MAP, 0, 1, 1, -1);
+    do_read(io, MAP, 100, 0);
+    do_remove(io, MAP, false);
+}
+
+/* A map that is locked before it is there. */
+static void locked_map(void)
+{
+    static const char lock[40] = "\1\1\42\0\0\0\10\0\0\0rbd_lock\1";
+    static const char held[27] = "\1\1\25\0\0\0\10\0\0\0rbd_lock\1";
+    static const char unlock[22] = "\1\1\20\0\0\0\10\0\0\0rbd_lock";
+    static const char three[] = "\3\0\0\0\0\0\0\0\1";
+    rados_write_op_t op;
+    unsigned i;
+
+    for (i = 0; i < 3; i++) {
+        op = rados_create_write_op();
+        rados_write_op_exec(op, "lock", "assert_locked", held, sizeof(held), NULL);
+        rados_write_op_exec(op, "rbd", "object_map_resize", three, 9, NULL);
+        operate(io, "assert_locked and resize", MAP, op);
+        load(MAP);
+        op = rados_create_write_op();
+        if (i == 0) {
+            rados_write_op_exec(op, "lock", "lock", lock, sizeof(lock), NULL);
+        } else {
+            rados_write_op_exec(op, "lock", "unlock", unlock, sizeof(unlock), NULL);
+        }
+        operate(io, i == 0 ? "lock" : "unlock", MAP, op);
+        do_stat(io, MAP);
+        load(MAP);
+    }
+}
+
+static void maps(void)
+{
+    no_map();
+    map_sizes();
+    map_states();
+    damaged_map();
+    locked_map();
+}
+
 /* --- Watches -------------------------------------------------------------------------------------------------------------- */
 
 static int heard;
@@ -686,7 +869,7 @@ static void settings(void)
 
 int main(int argc, char **argv)
 {
-    static const char *const left[] = { "one", "two", "header", "id", "dir", "a.rbd", "watched", "locked", "s-before",
+    static const char *const left[] = { "one", "two", "header", "flagged", "id", "dir", "a.rbd", "watched", "locked", MAP, "s-before",
                                         "s-between", "s-after", "s-gone" };
     rados_ioctx_t missing;
     unsigned i;
@@ -725,6 +908,7 @@ int main(int argc, char **argv)
     names();
     format1();
     locks();
+    maps();
     watches();
     for (i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
         do_remove(io, left[i], true);

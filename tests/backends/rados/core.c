@@ -121,7 +121,7 @@ const char *ceph_violation(void)
     const char *what;
 
     ceph_acquire();
-    what = violation;
+    what = violation ? violation : map_find_wrong();
     ceph_release_lock();
     return what;
 }

@@ -156,6 +156,36 @@ bool ceph_image_exists(const char *image);
 const char *ceph_header(const char *image);
 const char *ceph_data(const char *image, uint64_t number);
 
+/* --- Object maps: an image with CEPH_OBJECT_MAP has one ------------------------------------------------------------------- */
+
+/*
+ * A valid map that says of an object that it isn't there while it is, a write to an object that it doesn't know, a removal that
+ * it wasn't told of, and a change of it by a client without the image's lock are violations.
+ */
+enum ceph_state { CEPH_ABSENT, CEPH_EXISTS, CEPH_PENDING, CEPH_CLEAN };
+/* What is wrong with a map: both of these. */
+#define CEPH_INVALID 3
+
+/* The name of the map, and of a snapshot's. */
+const char *ceph_map(const char *image);
+const char *ceph_map_at(const char *image, uint64_t snapshot);
+/* The state of an object; -1 if there is no map, or one that is damaged or too short. */
+int ceph_map_state(const char *image, uint64_t number);
+int ceph_map_state_at(const char *image, uint64_t snapshot, uint64_t number);
+/* How many objects it has; -1 if there is none, or a damaged one. */
+int64_t ceph_map_count(const char *image);
+/* What other clients do to it. */
+void ceph_map_set(const char *image, uint64_t number, int state);
+void ceph_map_resize(const char *image, uint64_t count);
+void ceph_map_damage(const char *image);
+/* The flags of the image, and of a snapshot. */
+uint64_t ceph_flags(const char *image);
+uint64_t ceph_flags_at(const char *image, uint64_t snapshot);
+void ceph_set_flags(const char *image, uint64_t flags);
+/* The lock of the map; 0 is nobody. */
+uint64_t ceph_map_holder(const char *image);
+void ceph_map_lock_as(const char *image, uint64_t client);
+
 /* --- Locks ---------------------------------------------------------------------------------------------------------------- */
 
 /* The other client. */

@@ -41,6 +41,22 @@ const char *ceph_header(const char *image)
     return text;
 }
 
+const char *ceph_map(const char *image)
+{
+    char *text = text_place();
+
+    snprintf(text, MAX_NAME, "rbd_object_map.%s", image);
+    return text;
+}
+
+const char *ceph_map_at(const char *image, uint64_t snapshot)
+{
+    char *text = text_place();
+
+    snprintf(text, MAX_NAME, "rbd_object_map.%s.%016llx", image, (unsigned long long)snapshot);
+    return text;
+}
+
 const char *ceph_data(const char *image, uint64_t number)
 {
     char *text = text_place();
@@ -68,6 +84,9 @@ static void make(const char *image, struct header *header)
     object->exists = true;
     free(object->header);
     object->header = header;
+    if (header->features & CEPH_OBJECT_MAP) {
+        map_make(image, (header->size + ((uint64_t)1 << header->order) - 1) >> header->order);
+    }
     ceph_release_lock();
 }
 
@@ -114,6 +133,9 @@ uint64_t ceph_snapshot_of(const char *image, const char *name, uint32_t kind)
     object = store_find(2, "", ceph_header(image));
     if (!object || class_add_snapshot(object, name, id, kind)) {
         abort();
+    }
+    if (object->header && (object->header->features & CEPH_OBJECT_MAP)) {
+        map_snapshot(image, id);
     }
     ceph_release_lock();
     return id;
@@ -170,6 +192,33 @@ void ceph_set_features(const char *image, uint64_t features)
     ceph_acquire();
     store_header(image)->features = features;
     ceph_release_lock();
+}
+
+void ceph_set_flags(const char *image, uint64_t flags)
+{
+    ceph_acquire();
+    store_header(image)->flags = flags;
+    ceph_release_lock();
+}
+
+uint64_t ceph_flags(const char *image)
+{
+    uint64_t flags;
+
+    ceph_acquire();
+    flags = store_header(image)->flags;
+    ceph_release_lock();
+    return flags;
+}
+
+uint64_t ceph_flags_at(const char *image, uint64_t snapshot)
+{
+    uint64_t flags;
+
+    ceph_acquire();
+    flags = snapshot_of(image, snapshot)->flags;
+    ceph_release_lock();
+    return flags;
 }
 
 void ceph_set_operations(const char *image, uint64_t operations)

@@ -185,6 +185,9 @@ void store_set_length(struct object *object, size_t length);
 void store_zero(struct object *object, uint64_t offset, uint64_t length);
 /* The header of an image of ours. */
 struct header *store_header(const char *image);
+/* The object with the header of the image that a data object belongs to; NULL if it belongs to none. */
+const struct object *store_header_of(int64_t pool, const char *namespace, const char *data);
+void store_each(void (*look)(const struct object *object));
 
 /* --- Methods of classes (class.c); with the lock ---------------------------------------------------------------------------- */
 
@@ -206,6 +209,8 @@ int class_call(struct object *object, const char *class, const char *method, uin
 /* The same for the class "lock" (lock.c). */
 int lock_call(struct object *object, const char *method, uint64_t client, struct bytes input, struct bytes *reply,
               bool may_change);
+/* The same for the methods of object maps (object_map.c). */
+int map_call(struct object *object, const char *method, struct bytes input, struct bytes *reply, bool may_change);
 /* A header that says so. */
 struct header *class_new_header(uint64_t size, uint8_t order, uint64_t features, const char *prefix);
 void class_put_header1(struct object *object, uint8_t order, uint64_t size, const char *prefix);
@@ -298,6 +303,20 @@ void async_finish_later(struct op *op, int ret);
 
 /* An image with an exclusive lock is written by its holder only. With the lock. */
 void lock_check(const struct op *op);
+/* What is sent to a data object a valid object map has to know before. With the lock. */
+void map_check_sent(const struct op *op);
+/* After a change of an object: only the holder of the image's lock changes its map. With the lock. */
+void map_check_done(const struct op *op, bool existed);
+/* After a change of a data object: a valid map knows whether it is there. With the lock. */
+void map_check_there(const struct object *object);
+/* What is wrong with a map now; NULL if nothing is. With the lock. */
+const char *map_find_wrong(void);
+/* A new map, in which nothing is there. With the lock. */
+void map_make(const char *image, uint64_t count);
+/* A data object has got something from another client. With the lock. */
+void map_note(const char *data);
+/* Another client has made a snapshot. With the lock. */
+void map_snapshot(const char *image, uint64_t id);
 
 /* --- Watches (watch.c); with the lock ---------------------------------------------------------------------------------------- */
 

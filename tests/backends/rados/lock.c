@@ -179,7 +179,8 @@ int lock_call(struct object *object, const char *method, uint64_t client, struct
     if (in.short_of) {
         return -EINVAL;
     }
-    if (!object->exists) {
+    /* The lock makes the object. */
+    if (!object->exists && !(may_change && !strcmp(method, "lock"))) {
         return -ENOENT;
     }
     if (!strcmp(method, "get_info")) {
@@ -192,6 +193,7 @@ int lock_call(struct object *object, const char *method, uint64_t client, struct
         return -EOPNOTSUPP;
     }
     if (!strcmp(method, "lock")) {
+        object->exists = true;
         return take_lock(&object->lock, client, &in);
     }
     if (!strcmp(method, "unlock")) {
@@ -208,15 +210,8 @@ int lock_call(struct object *object, const char *method, uint64_t client, struct
 
 void lock_check(const struct op *op)
 {
-    const char *end = strrchr(op->name, '.');
-    const struct object *header;
-    char name[MAX_NAME];
+    const struct object *header = store_header_of(op->pool->id, op->namespace, op->name);
 
-    if (strncmp(op->name, "rbd_data.", 9) || end - op->name < 9) {
-        return;
-    }
-    snprintf(name, sizeof(name), "rbd_header.%.*s", (int)(end - op->name - 9), op->name + 9);
-    header = store_find(op->pool->id, op->namespace, name);
     if (header && header->header && (header->header->features & CEPH_EXCLUSIVE_LOCK)
         && header->lock.holder != op->client->number) {
         ceph_violate("something was written without the lock");

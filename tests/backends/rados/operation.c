@@ -423,7 +423,7 @@ static int write_member(const struct op *op, const struct member *member, struct
 static int perform_writes(struct op *op)
 {
     struct object *object, *copy;
-    bool changed = false;
+    bool changed = false, existed;
     unsigned i;
     int ret = 0;
 
@@ -433,6 +433,7 @@ static int perform_writes(struct op *op)
     lock_check(op);
     object = store_get(op->pool->id, op->namespace, op->name);
     copy = store_copy(object);
+    existed = object->exists;
     for (i = 0; i < op->count && !ret; i++) {
         ret = write_member(op, &op->member[i], copy, &changed);
         if (op->member[i].result) {
@@ -444,6 +445,8 @@ static int perform_writes(struct op *op)
     } else {
         store_keep(object, copy, &op->context);
         op->completion->version = object->version;
+        map_check_done(op, existed);
+        map_check_there(object);
         if (!object->exists) {
             watch_lose(op->pool->id, op->namespace, op->name, ENOTCONN);
         }
@@ -517,6 +520,7 @@ int rados_ioctx_selfmanaged_snap_rollback(rados_ioctx_t io, const char *oid, rad
         }
         if (object->exists || view.exists) {
             store_keep(object, copy, &handle->context);
+            map_check_there(object);
         } else {
             store_discard(copy);
         }

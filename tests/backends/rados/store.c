@@ -233,6 +233,27 @@ struct header *store_header(const char *image)
     return object->header;
 }
 
+const struct object *store_header_of(int64_t pool, const char *namespace, const char *data)
+{
+    const char *end = strrchr(data, '.');
+    char name[MAX_NAME];
+
+    if (strncmp(data, "rbd_data.", 9) || end - data < 9) {
+        return NULL;
+    }
+    snprintf(name, sizeof(name), "rbd_header.%.*s", (int)(end - data - 9), data + 9);
+    return store_find(pool, namespace, name);
+}
+
+void store_each(void (*look)(const struct object *object))
+{
+    const struct object *object;
+
+    for (object = objects; object; object = object->next) {
+        look(object);
+    }
+}
+
 /* --- For tests ------------------------------------------------------------------------------------------------------------ */
 
 unsigned char ceph_byte(uint64_t position)
@@ -253,6 +274,7 @@ void ceph_fill(const char *object, uint64_t offset, uint64_t bytes, uint64_t see
     }
     ceph_acquire();
     store_write(store_get(2, "", object), offset, data, bytes);
+    map_note(object);
     ceph_release_lock();
     free(data);
 }
