@@ -38,6 +38,8 @@ impl Errno {
     pub const ERANGE: Self = Self(libc::ERANGE);
     /// File too large.
     pub const EFBIG: Self = Self(libc::EFBIG);
+    /// No lock.
+    pub const ENOLCK: Self = Self(libc::ENOLCK);
 
     /// The error of a library call; a library that fails without a code gives `EIO`.
     #[must_use]

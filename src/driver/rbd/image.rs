@@ -244,6 +244,9 @@ impl Image {
             self.size.store(state.size, Ordering::Release);
         }
         *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshots.clone());
+        if let Some(map) = head.map.as_ref().filter(|_| !state.flags.object_map_is_valid()) {
+            map.distrust();
+        }
         head.state = state;
         head.snapshots = snapshots;
         Ok(())

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::format::object_map::State;
 use super::format::striping::ObjectRange;
 use super::image::Head;
+use super::map::LOCK_LOST;
 use super::state::Rbd;
 use crate::backend::rados::Operation;
 use crate::errno::{Errno, ToErrno};
@@ -181,10 +182,28 @@ impl Rbd {
     /// Passes the gate, and writes.
     async fn write_range(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
         self.grow_to(rq, range.end()).await?;
-        let head = self.image.enter(rq).await?;
         let objects = || self.image.identity.layout.objects(range);
-        self.change_objects(rq, &head, objects, false, async || self.write_noted(rq, &head, iov, range).await)
-            .await
+        let write = async |head: &Head| {
+            let change = async || self.write_noted(rq, head, iov, range).await;
+            self.change_objects(rq, head, objects, false, change).await
+        };
+        self.inside(rq, write).await
+    }
+
+    /// Passes the gate, and does what needs the lock; begins again if that was lost meanwhile.
+    pub(super) async fn inside(
+        &self,
+        rq: &Request,
+        change: impl AsyncFn(&Head) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for _ in 0..MAX_TRIES {
+            let head = self.image.enter(rq).await?;
+            match change(&head).await {
+                Err(Error::Errno(errno)) if errno == LOCK_LOST => {}
+                done => return done,
+            }
+        }
+        Err(Errno::EIO.into())
     }
 
     /// Does what changes objects but leaves them there, once the object map knows of them; with `only_there` only of those that

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::error::Error;
+use super::error::{ignore, Error};
 use super::format::calls;
 use super::format::features::Flags;
 use super::format::header::Snapshot;
@@ -21,11 +21,13 @@ use super::format::lock;
 use super::format::object_map::{self, ObjectMap, State};
 use super::image::{Head, Image};
 use super::io::acknowledged;
-use super::lookup::Kind;
+use super::lookup::{Finder, Kind};
 use crate::backend::rados::WriteOp;
 use crate::errno::Errno;
 use crate::host::{Request, Signal};
 
+/// Another client has the lock of the map, and with it the image's. The library never answers this.
+pub(super) const LOCK_LOST: Errno = Errno::ENOLCK;
 /// How many objects one operation changes at most.
 const CHUNK: u64 = 262_144;
 /// Both of what can be wrong with a map.
@@ -75,37 +77,37 @@ impl Map {
         let object = id.object_map(None);
         let needed = needed(image, head);
         let finder = image.finder(rq);
-        lock_map(image, rq, &object).await?;
         let mut trusted = head.state.flags.object_map_is_valid();
-        let loaded = match finder.ask(&object, &[object_map::load()]).await {
-            Ok(replies) => ObjectMap::decode(replies.bytes(0)).map_err(|_| Errno::EINVAL),
-            Err(errno) => Err(errno),
-        };
-        let states = match loaded {
-            Ok(states) if states.len() >= needed => states,
+        let states = match load_locked(&finder, &object).await {
+            Ok(Some(states)) if states.len() >= needed => Ok(states),
+            // Who has the map's lock has the image's, too; or this client was shut out.
+            Err(errno) if errno == Errno::EBUSY || errno.code() == libc::ESHUTDOWN => {
+                return Err(image.noted(errno).into());
+            }
             // What is there can't be right: everything may exist.
-            Ok(_) => {
+            wrong => {
                 invalidate(image, rq).await?;
                 trusted = false;
-                remake(image, rq, &object, needed, false).await?
-            }
-            Err(errno) if errno == Errno::EINVAL => {
-                invalidate(image, rq).await?;
-                trusted = false;
-                remake(image, rq, &object, needed, true).await?
-            }
-            Err(errno) if errno.code() == libc::ESHUTDOWN => return Err(image.noted(errno).into()),
-            Err(_) => {
-                invalidate(image, rq).await?;
-                return Ok(None);
+                match wrong {
+                    Ok(states) => remake(image, rq, &object, needed, states.is_none()).await,
+                    Err(errno) => Err(errno),
+                }
             }
         };
-        Ok(Some(Self {
-            object,
-            states: RwLock::new(states),
-            trusted: AtomicBool::new(trusted),
-            busy: Mutex::new(Busy::default()),
-        }))
+        match states {
+            Ok(states) => Ok(Some(Self {
+                object,
+                states: RwLock::new(states),
+                trusted: AtomicBool::new(trusted),
+                busy: Mutex::new(Busy::default()),
+            })),
+            Err(errno) if errno.code() == libc::ESHUTDOWN => Err(image.noted(errno).into()),
+            Err(_) => {
+                // Whoever mends it may need the lock.
+                ignore(finder.call(&object, &lock::unlock(b"")).await);
+                Ok(None)
+            }
+        }
     }
 
     /// The object with the map.
@@ -130,6 +132,11 @@ impl Map {
     /// Whether what the map says isn't there isn't there.
     pub(super) fn is_trusted(&self) -> bool {
         self.trusted.load(Ordering::Acquire)
+    }
+
+    /// Another client has marked the map as wrong.
+    pub(super) fn distrust(&self) {
+        self.trusted.store(false, Ordering::Release);
     }
 
     /// Whether an object is known not to be there.
@@ -210,7 +217,7 @@ impl Map {
         Ok(())
     }
 
-    /// Has the map's object do something, if the lock is ours. What fails otherwise makes the map invalid.
+    /// Has the map's object do something, if the lock is ours: [`LOCK_LOST`]. What fails otherwise makes the map invalid.
     async fn guarded(
         &self,
         image: &Image,
@@ -225,13 +232,10 @@ impl Map {
             Ok(_) => Ok(()),
             Err(errno) if errno == Errno::EBUSY => {
                 image.lose_lock();
-                Err(Errno::EIO.into())
+                Err(LOCK_LOST.into())
             }
             Err(errno) if errno.code() == libc::ESHUTDOWN => Err(image.noted(errno).into()),
-            Err(_) => {
-                self.trusted.store(false, Ordering::Release);
-                invalidate(image, rq).await
-            }
+            Err(_) => self.invalidate(image, rq, None).await,
         }
     }
 
@@ -261,7 +265,7 @@ impl Map {
         let copied = image.meta.change(rq, copy, op).await.and_then(Errno::check);
         if let Err(errno) = copied {
             image.noted(errno);
-            image.call_header(rq, &calls::set_snapshot_flags(id, INVALID, INVALID)).await?;
+            self.invalidate(image, rq, Some(id)).await?;
         }
         if fast_diff {
             self.guarded(image, rq, WriteOp::new()?, &object_map::snap_add()).await?;
@@ -287,9 +291,24 @@ impl Map {
         };
         if let Err(errno) = image.finder(rq).call(object, &call).await {
             image.noted(errno);
-            image.call_header(rq, &calls::set_snapshot_flags(id, INVALID, INVALID)).await?;
+            self.invalidate(image, rq, Some(id)).await?;
         }
         Ok(())
+    }
+
+    /// Marks the map of a snapshot invalid, or this one, for everybody.
+    pub(super) async fn invalidate(
+        &self,
+        image: &Image,
+        rq: &Request,
+        snapshot: Option<u64>,
+    ) -> Result<(), Error> {
+        let Some(id) = snapshot else {
+            self.distrust();
+            return invalidate(image, rq).await;
+        };
+        let marked = image.call_header(rq, &calls::set_snapshot_flags(id, INVALID, INVALID)).await;
+        Ok(marked.map_err(|errno| image.noted(errno))?)
     }
 
     /// Before a rollback: all that is there now, or was there then, may be there.
@@ -370,32 +389,39 @@ fn needed(image: &Image, head: &Head) -> u64 {
 }
 
 /// Marks the map invalid, for everybody.
-pub(super) async fn invalidate(image: &Image, rq: &Request) -> Result<(), Error> {
+async fn invalidate(image: &Image, rq: &Request) -> Result<(), Error> {
     let marked = image.call_header(rq, &calls::set_flags(INVALID, INVALID)).await;
     Ok(marked.map_err(|errno| image.noted(errno))?)
 }
 
+/// Locks the map and reads it; `None` if it is damaged.
+async fn load_locked(finder: &Finder<'_>, object: &CStr) -> Result<Option<ObjectMap>, Errno> {
+    lock_map(finder, object).await?;
+    match finder.ask(object, &[object_map::load()]).await {
+        Ok(replies) => Ok(ObjectMap::decode(replies.bytes(0)).ok()),
+        Err(errno) if errno == Errno::EINVAL => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Takes the lock of the map. Only the holder of the image's lock comes here, so whoever has it is gone.
-async fn lock_map(image: &Image, rq: &Request, object: &CStr) -> Result<(), Error> {
-    let finder = image.finder(rq);
+async fn lock_map(finder: &Finder<'_>, object: &CStr) -> Result<(), Errno> {
     let mut again = true;
     loop {
         match finder.call(object, &lock::lock(b"", b"")).await {
-            Ok(()) => return Ok(()),
             Err(errno) if errno == Errno::EEXIST => return Ok(()),
             Err(errno) if errno == Errno::EBUSY && again => {
                 again = false;
                 let replies = finder.ask(object, &[lock::get_info()]).await?;
-                for locker in lock::Info::decode(replies.bytes(0))?.lockers {
-                    let broken = finder.call(object, &lock::break_lock(locker.entity, &locker.cookie)).await;
-                    if let Err(errno) = broken {
-                        if errno != Errno::ENOENT {
-                            return Err(image.noted(errno).into());
-                        }
+                let info = lock::Info::decode(replies.bytes(0)).map_err(|_| Errno::EIO)?;
+                for locker in info.lockers {
+                    match finder.call(object, &lock::break_lock(locker.entity, &locker.cookie)).await {
+                        Err(errno) if errno != Errno::ENOENT => return Err(errno),
+                        _ => {}
                     }
                 }
             }
-            Err(errno) => return Err(image.noted(errno).into()),
+            done => return done,
         }
     }
 }
@@ -407,7 +433,7 @@ async fn remake(
     object: &CStr,
     count: u64,
     is_damaged: bool,
-) -> Result<ObjectMap, Error> {
+) -> Result<ObjectMap, Errno> {
     let mut op = WriteOp::new()?;
     if is_damaged {
         op = op.truncate(0);
@@ -416,5 +442,5 @@ async fn remake(
     let op = op.exec(call.class(), call.method(), call.input());
     acknowledged(image.meta.change(rq, object, op).await?)?;
     let map = ObjectMap::default().resize(count, State::Exists);
-    map.ok_or_else(|| Errno::EFBIG.into())
+    map.ok_or(Errno::EFBIG)
 }

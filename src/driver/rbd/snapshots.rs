@@ -124,13 +124,19 @@ impl Rbd {
             // The oldest one first, so the one behind it is the next newer one.
             let next = head.snapshots.iter().find(|other| other.info.id > id).map(|other| other.info.id);
             let next_map = next.map(|next| image.object_map(Some(next)));
-            match map::load_unlocked(&self.image, rq, &own).await? {
+            let says_what_changed = head
+                .snapshots
+                .iter()
+                .any(|snapshot| snapshot.info.id == id && snapshot.flags.fast_diff_is_valid());
+            let removed =
+                if says_what_changed { map::load_unlocked(&self.image, rq, &own).await? } else { None };
+            match removed {
                 Some(removed) => {
                     let next = next.zip(next_map.as_deref());
                     map.before_snapshot_goes(&self.image, rq, &removed, next).await?;
                 }
-                // What has changed since the snapshot before it can't be known any more.
-                None => map::invalidate(&self.image, rq).await?,
+                // What the next newer one has changed since the one before this can't be known any more.
+                None => map.invalidate(&self.image, rq, next).await?,
             }
         }
         ignore(self.image.meta.remove(rq, &own).await.and_then(Errno::check).map(drop));

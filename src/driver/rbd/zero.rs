@@ -31,16 +31,18 @@ impl Rbd {
     /// Passes the gate, and writes zeroes.
     async fn zero_range(&self, rq: &Request, range: ByteRange, may_unmap: bool) -> Result<(), Error> {
         self.grow_to(rq, range.end()).await?;
-        let head = self.image.enter(rq).await?;
         let objects = || self.image.identity.layout.objects(range);
-        if may_unmap {
-            return self.unmap_objects(rq, &head, objects).await;
-        }
-        let fill = async || {
-            let start = |object: &ObjectRange| self.fill(rq, &head, object);
-            Ok(for_each(rq, objects(), start, |_, ret| acknowledged(ret)).await?)
+        let zero = async |head: &Head| {
+            if may_unmap {
+                return self.unmap_objects(rq, head, objects).await;
+            }
+            let fill = async || {
+                let start = |object: &ObjectRange| self.fill(rq, head, object);
+                Ok(for_each(rq, objects(), start, |_, ret| acknowledged(ret)).await?)
+            };
+            self.change_objects(rq, head, objects, false, fill).await
         };
-        self.change_objects(rq, &head, objects, false, fill).await
+        self.inside(rq, zero).await
     }
 
     /// Gives back the space of a range, as far as it is whole blocks. What it reads as then is not promised.
@@ -53,13 +55,15 @@ impl Rbd {
 
     /// Passes the gate, and discards.
     async fn discard_range(&self, rq: &Request, range: ByteRange) -> Result<(), Error> {
-        let head = self.image.enter(rq).await?;
-        // Behind the end there is nothing.
-        let range = range.truncate(self.image.size().saturating_sub(range.offset()));
         let layout = self.image.identity.layout;
-        let objects =
-            || layout.objects(range).filter_map(|object| whole_blocks(object, layout.object_size()));
-        self.unmap_objects(rq, &head, objects).await
+        let discard = async |head: &Head| {
+            // Behind the end there is nothing.
+            let range = range.truncate(self.image.size().saturating_sub(range.offset()));
+            let objects =
+                || layout.objects(range).filter_map(|object| whole_blocks(object, layout.object_size()));
+            self.unmap_objects(rq, head, objects).await
+        };
+        self.inside(rq, discard).await
     }
 
     /// Has ranges of objects read as zeroes, without the space.
