@@ -11,8 +11,9 @@ import time
 from lib.harness import Skip, check, test, wait_for
 from lib.nbd import Client
 from lib.qmp import Machine
-from lib.rbd import node
-from lib.rbd_lock import EPERM, WATCH, Party, Scene
+from lib.rbd import exported, node
+from lib.rbd_lock import EPERM, WATCH, Party, Scene, free_place
+from lib.virtio import Mix, QueueGuest, storm
 
 # The most that a takeover may take beyond the time that the cluster keeps a watch.
 MORE = 25
@@ -43,34 +44,38 @@ class Host(Party):
     def is_running(self):
         return self.daemon.command("query-status")["status"] == "running"
 
-    def wait_status(self, *wanted):
-        """Wait until the migration is in one of these states."""
-        while True:
-            status = self.daemon.wait_event("MIGRATION")["status"]
-            if status in wanted:
-                return status
-            check(status not in ("failed", "cancelled", "completed"), f"{self.name}: the migration is {status}: {self.daemon.output()}")
+    def wait_status(self, wanted):
+        wait_status(self.daemon, wanted)
+
+
+def wait_status(daemon, wanted):
+    """Wait until the migration is in this state."""
+    while True:
+        status = daemon.wait_event("MIGRATION")["status"]
+        if status == wanted:
+            return
+        check(status not in ("failed", "cancelled", "completed"), f"the migration is {status}: {daemon.output()}")
 
 
 class Move:
     """A machine goes from one host to another; it stops before the source makes its disks inactive."""
 
     def __init__(self, source, target, *capabilities):
-        self.source, self.target = source, target
-        for host, names in ((source, ("events", "pause-before-switchover", *capabilities)), (target, ("events", *capabilities))):
-            host.daemon.raw("migrate-set-capabilities", {"capabilities": [{"capability": name, "state": True} for name in names]})
-        address = f"unix:move{target.daemon.tag}"
-        target.daemon.raw("migrate-incoming", {"uri": address, "exit-on-error": False})
-        source.daemon.raw("migrate", {"uri": address})
-        source.wait_status("pre-switchover")
+        self._source, self._target = source, target
+        for daemon, names in ((source, ("events", "pause-before-switchover", *capabilities)), (target, ("events", *capabilities))):
+            daemon.raw("migrate-set-capabilities", {"capabilities": [{"capability": name, "state": True} for name in names]})
+        address = f"unix:move{target.tag}"
+        target.raw("migrate-incoming", {"uri": address, "exit-on-error": False})
+        source.raw("migrate", {"uri": address})
+        wait_status(source, "pre-switchover")
 
     def go_on(self):
-        self.source.daemon.raw("migrate-continue", {"state": "pre-switchover"})
+        self._source.raw("migrate-continue", {"state": "pre-switchover"})
 
     def finish(self):
         self.go_on()
-        for host in (self.source, self.target):
-            host.wait_status("completed")
+        for daemon in (self._source, self._target):
+            wait_status(daemon, "completed")
 
 
 @contextlib.contextmanager
@@ -153,7 +158,7 @@ def move_along(t, *are_c):
             there = host(scene, is_c, incoming=True)
             there.patient = True
             there.write()
-            move = Move(here, there)
+            move = Move(here.daemon, there.daemon)
             owner = scene.owner()
             check(there.acked() == 0, "the target writes before it has the machine")
             move.finish()
@@ -184,7 +189,7 @@ def nobody_has_the_lock_between_source_and_target(t):
         target.patient = True
         source.write().wait_writes()
         target.write()
-        move = Move(source, target, "return-path")
+        move = Move(source.daemon, target.daemon, "return-path")
         target.stop()
         try:
             move.go_on()
@@ -198,6 +203,30 @@ def nobody_has_the_lock_between_source_and_target(t):
         gap(t, source, target)
 
 
+@test()
+def guest_moves_with_requests_in_its_queues(t):
+    """What it has asked for is done, by the source or by the target; what it asked for without a word, when it goes on."""
+    with moving(t) as scene, QueueGuest(t.cell, t.work, 2) as here, QueueGuest(t.cell, t.work, 2, "-incoming", "defer") as there:
+        for machine in (here, there):
+            machine.add(node(t, ceph=scene.ceph, discard="unmap"))
+        disk, mix = here.disk("r", queues=4), Mix(6, 128, place=free_place)
+        disk.plug_into(there)
+        storm({disk: mix}, 100)
+        owner, mix.left = scene.owner(), 100
+        for queue in range(disk.queues()):
+            disk.submit(queue, mix.take(disk.queues(), queue, 8), tell=queue % 2)
+        waiting, begin = disk.in_flight(), time.monotonic()
+        Move(here, there).finish()
+        disk.move_to(there)
+        storm({disk: mix}, 100)
+        t.note(f"{waiting} requests were waiting; the move with 100 more took {time.monotonic() - begin:.2f} s")
+        check(scene.owner()[0] != owner[0], f"{owner} has the lock afterwards")
+        mix.check_in(exported(t, ceph=scene.ceph))
+        for machine in (here, there):
+            machine.unmap()
+            check(machine.quit() == 0 and "rbd" not in machine.output(), machine.output())
+
+
 # --- the source is killed ---
 
 @test()
@@ -207,7 +236,7 @@ def source_killed_before_the_switch_over_keeps_the_lock_until_it_is_shut_out(t):
         target.patient = True
         source.write().wait_writes()
         target.write()
-        Move(source, target)
+        Move(source.daemon, target.daemon)
         owner = scene.owner()
         source.kill()
         target.wait_status("failed")
@@ -227,7 +256,7 @@ def source_killed_after_the_switch_over_is_not_missed(t):
     with moving(t) as scene:
         source, target = host(scene), host(scene, incoming=True)
         source.write().wait_writes()
-        Move(source, target).finish()
+        Move(source.daemon, target.daemon).finish()
         source.wait_failure()
         source.kill()
         check(scene.lockers() == [], scene.lockers())
@@ -245,7 +274,7 @@ def target_killed_before_the_switch_over_is_not_missed(t):
         source, target = host(scene), host(scene, incoming=True)
         source.patient = True
         source.write().wait_writes()
-        move = Move(source, target, "return-path")
+        move = Move(source.daemon, target.daemon, "return-path")
         owner = scene.owner()
         target.kill()
         with contextlib.suppress(Exception):
@@ -262,7 +291,7 @@ def migration_cancelled_before_the_switch_over_leaves_the_lock_where_it_is(t):
     with moving(t) as scene:
         source, target = host(scene), host(scene, incoming=True)
         source.write().wait_writes()
-        Move(source, target)
+        Move(source.daemon, target.daemon)
         owner = scene.owner()
         source.daemon.command("migrate_cancel")
         source.wait_status("cancelled")
@@ -277,7 +306,7 @@ def target_killed_when_the_source_is_inactive_gives_the_image_back(t):
         source, target = host(scene), host(scene, incoming=True)
         source.patient = True
         source.write().wait_writes()
-        move = Move(source, target, "return-path")
+        move = Move(source.daemon, target.daemon, "return-path")
         target.stop()
         move.go_on()
         wait_for(lambda: not source.is_active(), 20, "the source becoming inactive")
@@ -304,7 +333,7 @@ def target_killed_before_its_first_write_has_no_lock(t):
     with moving(t) as scene:
         source, target = host(scene), host(scene, incoming=True)
         source.write().wait_writes()
-        Move(source, target).finish()
+        Move(source.daemon, target.daemon).finish()
         source.wait_failure()
         begin = time.monotonic()
         go_back(scene, source, target)
@@ -318,7 +347,7 @@ def target_killed_after_the_switch_over_keeps_the_lock_for_half_a_minute(t):
     with moving(t) as scene:
         source, target = host(scene), host(scene, incoming=True)
         source.write().wait_writes()
-        Move(source, target).finish()
+        Move(source.daemon, target.daemon).finish()
         source.wait_failure()
         target.write().wait_writes()
         begin = time.monotonic()
@@ -334,7 +363,7 @@ def source_that_goes_on_beside_its_target_takes_turns_with_it(t):
     with moving(t) as scene:
         source, target = host(scene), host(scene, incoming=True)
         source.write().wait_writes()
-        Move(source, target).finish()
+        Move(source.daemon, target.daemon).finish()
         source.wait_failure()
         target.write().wait_writes()
         source.writes = [write for write in source.writes if not write.error]

@@ -197,6 +197,11 @@ def place(block):
     return block % (SIZE // OBJECT) * OBJECT + block // (SIZE // OBJECT) * BLOCK
 
 
+def free_place(unit, size=16384):
+    """Where units of this size are that no party writes to: in the second halves of all objects."""
+    return unit % (SIZE // OBJECT) * OBJECT + OBJECT // 2 + unit // (SIZE // OBJECT) * size
+
+
 class Scene:
     """An image for several parties, and what has to be true in the end."""
 
