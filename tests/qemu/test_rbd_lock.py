@@ -6,7 +6,7 @@ import time
 from lib.harness import check, test, wait_for
 from lib.nbd import Client
 from lib.rbd import exported, node
-from lib.rbd_lock import BLOCK, ESHUTDOWN, WATCH, Scene, locks
+from lib.rbd_lock import BLOCK, ESHUTDOWN, WATCH, Scene
 
 # The most that a takeover may take beyond the time that the cluster keeps a watch.
 MORE = 25
@@ -44,7 +44,7 @@ def pass_on(t, scene, first, second, turns=6):
     second.pause()
 
 
-@test()
+@test(core=True)
 def lock_goes_to_and_fro_between_ours_and_librbd(t):
     with Scene(t) as scene:
         pass_on(t, scene, scene.ours(), scene.librbd())
@@ -56,7 +56,7 @@ def lock_goes_to_and_fro_between_librbd_and_ours(t):
         pass_on(t, scene, scene.librbd(), scene.ours())
 
 
-@test()
+@test(core=True)
 def lock_goes_to_and_fro_between_two_of_ours(t):
     with Scene(t) as scene:
         pass_on(t, scene, scene.ours(), scene.ours())
@@ -87,7 +87,7 @@ def two_nodes_of_one_daemon_pass_the_lock_on(t):
         check(exported(t, ceph=scene.ceph)[FREE:FREE + BLOCK] == bytes([5]) * BLOCK, "the other node's last write is not there")
 
 
-@test()
+@test(core=True)
 def lock_is_given_back_at_the_end(t):
     with Scene(t) as scene:
         ours = scene.ours()
@@ -211,7 +211,7 @@ def watch_is_lost_and_made_anew(t):
 
 # --- administrators ---
 
-@test()
+@test(core=True)
 def ours_that_was_blocklisted_stops_and_can_be_reopened(t):
     with Scene(t) as scene:
         ours = scene.ours()
