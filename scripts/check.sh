@@ -178,7 +178,8 @@ lane() {
             tests quorum-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver quorum --jobs 2
             tests replication-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver replication --jobs 2
             tests unit-10.0 build-qemu-10.0 "$QBR_TOP/scripts/unit-replication.sh" 10.0
-            tests rbd-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver rbd --filter rbd_migration
+            tests rbd-migration-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver rbd --filter rbd_migration
+            tests rbd-threads-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver rbd --filter rbd_threads
         fi
         ;;
     images)
