@@ -181,24 +181,29 @@ impl Rbd {
 
     /// Passes the gate, and writes.
     async fn write_range(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
-        self.grow_to(rq, range.end()).await?;
         let objects = || self.image.identity.layout.objects(range);
         let write = async |head: &Head| {
             let change = async || self.write_noted(rq, head, iov, range).await;
             self.change_objects(rq, head, objects, false, change).await
         };
-        self.inside(rq, write).await
+        self.inside(rq, range.end(), write).await
     }
 
-    /// Passes the gate, and does what needs the lock; begins again if that was lost meanwhile.
+    /// Makes the image larger if it ends before `end`, passes the gate, and does what needs the lock; begins again if that was lost
+    /// meanwhile.
     pub(super) async fn inside(
         &self,
         rq: &Request,
+        end: i64,
         change: impl AsyncFn(&Head) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        for _ in 0..MAX_TRIES {
+        let attempt = async || {
+            self.grow_to(rq, end).await?;
             let head = self.image.enter(rq).await?;
-            match change(&head).await {
+            change(&head).await
+        };
+        for _ in 0..MAX_TRIES {
+            match attempt().await {
                 Err(Error::Errno(errno)) if errno == LOCK_LOST => {}
                 done => return done,
             }
@@ -381,7 +386,7 @@ impl Rbd {
     }
 
     /// Makes the image larger if it ends before `end`.
-    pub(super) async fn grow_to(&self, rq: &Request, end: i64) -> Result<(), Error> {
+    async fn grow_to(&self, rq: &Request, end: i64) -> Result<(), Error> {
         if end <= self.image.size() {
             return Ok(());
         }

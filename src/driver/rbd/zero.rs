@@ -30,7 +30,6 @@ impl Rbd {
 
     /// Passes the gate, and writes zeroes.
     async fn zero_range(&self, rq: &Request, range: ByteRange, may_unmap: bool) -> Result<(), Error> {
-        self.grow_to(rq, range.end()).await?;
         let objects = || self.image.identity.layout.objects(range);
         let zero = async |head: &Head| {
             if may_unmap {
@@ -42,7 +41,7 @@ impl Rbd {
             };
             self.change_objects(rq, head, objects, false, fill).await
         };
-        self.inside(rq, zero).await
+        self.inside(rq, range.end(), zero).await
     }
 
     /// Gives back the space of a range, as far as it is whole blocks. What it reads as then is not promised.
@@ -63,7 +62,7 @@ impl Rbd {
                 || layout.objects(range).filter_map(|object| whole_blocks(object, layout.object_size()));
             self.unmap_objects(rq, head, objects).await
         };
-        self.inside(rq, discard).await
+        self.inside(rq, 0, discard).await
     }
 
     /// Has ranges of objects read as zeroes, without the space.

@@ -287,6 +287,17 @@ TEST(rbd_write_that_finds_the_map_locked_by_another_client_takes_the_lock_again)
     check_has_lost(&bs);
 }
 
+TEST(rbd_write_behind_the_end_that_finds_the_map_locked_by_another_client_takes_the_lock_again)
+{
+    BlockDriverState bs = { 0 };
+
+    mapped_node(&bs);
+    ceph_map_lock_as(IMAGE, CEPH_STRANGER);
+    CHECK_INT(write_object(&bs, 20), 0);
+    CHECK_INT(ceph_map_count(IMAGE), 21);
+    check_has_lost(&bs);
+}
+
 TEST(rbd_removals_that_find_the_map_locked_by_another_client_take_the_lock_again)
 {
     BlockDriverState bs = { 0 };
