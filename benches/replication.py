@@ -54,10 +54,11 @@ class Replication:
         return {"QEMU_MODULE_DIR": self._modules if subject == "rust" else self._c_modules}
 
     def io(self, subject, work, count):
-        """The client that does `count` requests of a workload; it needs a processor all the time, so it goes first."""
+        """The client that does `count` requests of a workload. Nothing takes the processor from it meanwhile: what is to be seen
+        is a few nanoseconds of a request."""
         numbers = map(str, (work.size, work.depth, count))
         nodes = self._primary(subject, work) if work.image == "primary" else self._secondary(subject, work)
-        return ["nice", "-n", "-15", os.path.join(self._programs, "block-loop"), work.op, *numbers,
+        return ["chrt", "--fifo", "1", os.path.join(self._programs, "block-loop"), work.op, *numbers,
                 *(flat(node) for node in nodes)]
 
     def _primary(self, subject, work):
