@@ -210,7 +210,9 @@ class Scene:
         self.spec = spec(t)
         self.ceph.rbd("create", "--no-progress", *features(wanted), "-s", f"{SIZE}B", "--object-size", f"{OBJECT}B", *options, self.spec)
         self.log = os.path.join(os.path.dirname(self.ceph.env["CEPH_CONF"]), "log", "osd.0.log")
+        # The log is written a moment later: what the tool has done to make the image is of no interest.
         self.begin, self.holder = os.path.getsize(self.log), None
+        self.begin += len(self.logged())
         self.id = info(t, ceph=self.ceph)["id"]
 
     def __enter__(self):
@@ -240,9 +242,22 @@ class Scene:
         self.parties.append(party)
         return party
 
+    def logged(self):
+        """What the cluster has written down since the beginning, with all that has been done until now."""
+        sentinel = f"{self.t.id}-sentinel{time.monotonic_ns()}"
+        self.ceph.rados("-p", "rbd", "create", sentinel)
+
+        def found():
+            with open(self.log, "rb") as file:
+                file.seek(self.begin)
+                text = file.read()
+            return text if sentinel.encode() in text else None
+
+        return wait_for(found, 20, "the log of the OSD being written")
+
     def begin_log(self):
         """What was before is of no interest."""
-        self.begin, self.holder = os.path.getsize(self.log), "?"
+        self.begin, self.holder = self.begin + len(self.logged()), "?"
 
     def lockers(self):
         """[(locker, cookie, address)] of whoever has the lock."""
@@ -311,16 +326,7 @@ EVENT = re.compile(r" seq: (\d+), time: \S+ event: (\w+), op: osd_op\((client\.\
 
 def events(scene):
     """(event, number, client, object, operations) of the image's objects, in the order of the cluster's log."""
-    sentinel = f"{scene.t.id}-sentinel{time.monotonic_ns()}"
-    scene.ceph.rados("-p", "rbd", "create", sentinel)
-
-    def lines():
-        with open(scene.log, encoding="utf-8", errors="replace") as file:
-            file.seek(scene.begin)
-            text = file.read()
-        return text.splitlines() if sentinel in text else None
-
-    for line in wait_for(lines, 20, "the log of the OSD being written"):
+    for line in scene.logged().decode(errors="replace").splitlines():
         if "process ceph-osd, pid" in line:
             yield "begin", 0, "", "", "", False
         elif scene.id in line and "op tracker" in line:
