@@ -180,6 +180,7 @@ lane() {
             tests unit-10.0 build-qemu-10.0 "$QBR_TOP/scripts/unit-replication.sh" 10.0
             tests rbd-migration-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver rbd --filter rbd_migration
             tests rbd-threads-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver rbd --filter rbd_threads
+            tests rbd-queries-10.0 "build-qemu-10.0 tree-$HOST_SUITE" cell qemu-10.0 --driver rbd --filter "all queries"
         fi
         ;;
     images)
