@@ -30,6 +30,7 @@ class Trial(Checks, Locked):
         self.random = random.Random(f"{seed}/{combo.name}/{kind}")
         self.layout = Layout(combo.order, *(self.random.choice(UNITS[combo.order]) if combo.striped else ()))
         self.deeds = Deeds(self.random, combo, self.layout)
+        self.deeds.grow_in_batches = not setup.quick
         self.model = Disk(self.deeds.first_size(combo))
         self.snapshots = {}
         self.log = collections.deque(maxlen=4000)
