@@ -729,8 +729,8 @@ int qbr_rbd_snapshot_list(BlockDriverState *bs,
                           QEMUSnapshotInfo **table);
 
 /*
- `.bdrv_inactivate`. Has the image's lock given back before another process goes on with it. Main loop; does not wait, neither
- for the cluster nor for requests in flight, which QEMU drains only afterwards. 0 or -errno.
+ `.bdrv_inactivate`. Gives the image's lock back before another process goes on with it. Main loop; waits for the cluster, but not
+ for ever, and not for requests in flight, which QEMU drains only afterwards. 0 or -errno.
 
  # Safety
  Pointers as the block layer passes them.

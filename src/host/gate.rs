@@ -113,6 +113,15 @@ impl<T> Gate<T> {
         Ok(Exclusive(self))
     }
 
+    /// Keeps everybody out, if nobody is inside and nobody wants to be alone.
+    pub fn try_exclusive(&self) -> Option<Exclusive<'_, T>> {
+        // Under the lock, so that nobody else closes it at the same time.
+        let waiting = self.lock();
+        let alone = self.turnstile.try_close().then(|| Exclusive(self));
+        drop(waiting);
+        alone
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -43,6 +43,12 @@ impl Turnstile {
         self.word.fetch_or(CLOSED, Ordering::AcqRel) < INSIDE
     }
 
+    /// Closes it if it is open and nobody is inside; else nothing changes, not for a moment: whoever leaves then must not believe
+    /// that somebody waits for it.
+    pub(crate) fn try_close(&self) -> bool {
+        self.word.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
     /// Opens it again. Only by the one who closed it.
     pub(crate) fn open(&self) {
         self.word.fetch_and(!CLOSED, Ordering::Release);
@@ -105,6 +111,34 @@ mod models {
             // SAFETY: as above.
             model.value.with_mut(|value| unsafe { *value += 1 });
             model.turnstile.open();
+            for passer in passers {
+                passer.join().unwrap();
+            }
+            assert!(model.turnstile.enter());
+        });
+    }
+
+    #[test]
+    fn whoever_can_close_it_at_once_is_alone() {
+        loom::model(|| {
+            let model = Arc::new(Model {
+                turnstile: Turnstile::new(),
+                told: AtomicBool::new(false),
+                value: UnsafeCell::new(0),
+            });
+            let passers: Vec<_> = (0..2)
+                .map(|_| {
+                    let model = Arc::clone(&model);
+                    thread::spawn(move || model.pass())
+                })
+                .collect();
+            if model.turnstile.try_close() {
+                // SAFETY: as above.
+                model.value.with_mut(|value| unsafe { *value += 1 });
+                model.turnstile.open();
+            } else {
+                assert!(!model.turnstile.is_closed());
+            }
             for passer in passers {
                 passer.join().unwrap();
             }

@@ -258,12 +258,34 @@ def source_killed_after_the_switch_over_is_not_missed(t):
         source.write().wait_writes()
         Move(source.daemon, target.daemon).finish()
         source.wait_failure()
+        # It had writes in flight, and gives the lock back when they have ended.
+        wait_for(lambda: scene.lockers() == [], SOON, "the source giving the lock back")
         source.kill()
-        check(scene.lockers() == [], scene.lockers())
         begin = time.monotonic()
         target.write().wait_writes(1, SOON)
         t.note(f"the target's first write was acknowledged {time.monotonic() - begin:.3f} s after it was sent")
         target.wait_writes()
+
+
+@test()
+def guest_whose_source_is_killed_at_once_leaves_no_lock(t):
+    """As a management tool does with a source that isn't needed any more: nothing is in flight then, and the lock is free."""
+    with moving(t) as scene, QueueGuest(t.cell, t.work, 1) as here, QueueGuest(t.cell, t.work, 1, "-incoming", "defer") as there:
+        for machine in (here, there):
+            machine.add(node(t, ceph=scene.ceph, discard="unmap"))
+        disk, mix = here.disk("r", queues=1), Mix(7, 128, place=free_place)
+        disk.plug_into(there)
+        storm({disk: mix}, 20)
+        Move(here, there).finish()
+        here.kill()
+        check(scene.lockers() == [], f"the source was killed with the lock: {scene.lockers()}")
+        disk.move_to(there)
+        begin = time.monotonic()
+        storm({disk: mix}, 20)
+        t.note(f"20 requests at the target took {time.monotonic() - begin:.2f} s")
+        mix.check_in(exported(t, ceph=scene.ceph))
+        for machine in (here, there):
+            machine.unmap()
 
 
 # --- the target is killed ---

@@ -9,7 +9,7 @@
 
 use std::ffi::CString;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{mpsc, Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::{ignore, Error};
@@ -217,6 +217,26 @@ impl Image {
             self.lookout.wait_to_hear(heard, courtesy);
         }
         Ok(())
+    }
+
+    /// Gives the lock back, and tells the others, if nothing is in flight. `done` learns whether it is given back, before the others
+    /// do. Blocks on the network.
+    pub(super) fn release_at_once(&self, done: &mpsc::Sender<bool>) {
+        let released = block_on(async |rq| {
+            let mut head = self.gate.try_exclusive()?;
+            self.owns.store(false, Ordering::Release);
+            let was_ours = self.give_back(rq, &mut head).await;
+            drop(head);
+            // Who isn't there any more has stopped to wait.
+            ignore(done.send(true).map_err(|_| Errno::EIO));
+            if was_ours {
+                self.tell(rq, Message::ReleasedLock).await;
+            }
+            Some(())
+        });
+        if released != Ok(Some(())) {
+            ignore(done.send(false).map_err(|_| Errno::EIO));
+        }
     }
 
     /// Writes have to look again whether the lock is ours, and a thread gives it back if none does. Nobody who asks for the lock is

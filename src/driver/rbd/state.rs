@@ -72,10 +72,19 @@ impl Rbd {
         self.probe
     }
 
-    /// Has the lock given back, as before a migration ends. Any thread. The node need not be drained: QEMU drains it afterwards, so
-    /// to wait for a request in flight here would be to wait for ever.
+    /// Gives the lock back, as before a migration ends: whoever goes on with the image must find it free, even if this process is
+    /// killed the moment after. Main loop; blocks for [`CLOSE_TIMEOUT`] at most. With requests in flight, which only exports of
+    /// inactive nodes have here, a thread does it when they have ended: QEMU drains the node afterwards, so to wait for them would be
+    /// to wait for ever.
     pub fn inactivate(&self) {
-        self.image.resign();
+        let (done, released) = mpsc::channel();
+        let started =
+            self.image.start("qbr-rbd-release", move |image: &Arc<Image>| image.release_at_once(&done));
+        // Without an answer in time the thread goes on with it.
+        let answer = if started { released.recv_timeout(CLOSE_TIMEOUT) } else { Ok(false) };
+        if !matches!(answer, Ok(true) | Err(mpsc::RecvTimeoutError::Timeout)) {
+            self.image.resign();
+        }
     }
 
     /// Gives the lock back, ends watching, and the connection if nobody else has it. Blocks for [`CLOSE_TIMEOUT`] at most: with the

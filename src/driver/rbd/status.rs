@@ -205,13 +205,11 @@ impl Rbd {
     /// The cluster's.
     pub async fn invalidate_cache(&self, rq: &Request) -> Result<(), Error> {
         let image = &self.image;
-        // Who watches misses nothing, and with the lock everything is read again anyway.
-        if image.writable && !image.deaf.load(Ordering::Acquire) {
-            // Blocks: while the main loop runs, requests get through to a node that QEMU has not made active yet, and abort it.
-            let heard_all = image.lookout.wait_for_chores(REFRESH_TIMEOUT);
-            if heard_all && !image.stale.load(Ordering::Acquire) {
-                return Ok(());
-            }
+        if image.writable {
+            // Blocks: while the main loop runs, requests get through to a node that QEMU has not made active yet, and abort it. Who
+            // watches misses nothing; and what could not be read in this time, or not be heard, the next write reads.
+            image.lookout.wait_for_header(REFRESH_TIMEOUT);
+            return Ok(());
         }
         image.stale.store(true, Ordering::Release);
         image.catch_up(rq).await

@@ -39,6 +39,8 @@ struct Post {
     chores: Chores,
     /// A thread is at them.
     doing_chores: bool,
+    /// It reads the header.
+    refreshing: bool,
     /// The first watch is being made.
     beginning: bool,
     /// The watch is not to be relied on.
@@ -157,7 +159,11 @@ impl Image {
 
     /// Starts a thread that has a share of the image. Whoever closes the image waits for it, and is the last one who has the
     /// image then: ending the connection is not for a thread that nobody waits for. False if there is no thread to be had.
-    fn start(self: &Arc<Self>, name: &'static str, body: impl FnOnce(&Arc<Self>) + Send + 'static) -> bool {
+    pub(super) fn start(
+        self: &Arc<Self>,
+        name: &'static str,
+        body: impl FnOnce(&Arc<Self>) + Send + 'static,
+    ) -> bool {
         let lookout = Arc::clone(&self.lookout);
         let image = Arc::clone(self);
         let mut post = lookout.lock();
@@ -181,11 +187,14 @@ impl Image {
         loop {
             let mut post = self.lookout.lock();
             let todo = std::mem::take(&mut post.chores);
+            post.refreshing = todo.refresh;
             post.doing_chores = todo.announce_lock || todo.release || todo.settle || todo.refresh;
-            if !post.doing_chores {
+            let is_done = !post.doing_chores;
+            drop(post);
+            self.lookout.changed.notify_all();
+            if is_done {
                 return;
             }
-            drop(post);
             let done = block_on(async |rq| {
                 if todo.announce_lock {
                     self.tell(rq, Message::AcquiredLock).await;
@@ -268,10 +277,9 @@ impl Lookout {
         self.wait(timeout, |post| post.watch.is_some() || !post.mending);
     }
 
-    /// Waits until all chores are done; false if they are not yet. Blocks.
-    pub(super) fn wait_for_chores(&self, timeout: Duration) -> bool {
-        self.wait(timeout, |post| !post.doing_chores);
-        !self.lock().doing_chores
+    /// Waits until the header was read, if it is to be read. Blocks.
+    pub(super) fn wait_for_header(&self, timeout: Duration) {
+        self.wait(timeout, |post| !post.chores.refresh && !post.refreshing);
     }
 
     /// Waits for something.
