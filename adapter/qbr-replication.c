@@ -293,12 +293,18 @@ void qbr_host_job_cancel(BlockDriverState *bs, BlockJob *job, bool force)
 
 int qbr_host_child_make_empty(BdrvChild *child, Error **errp)
 {
+    BlockDriverState *bs = child->bs;
     int ret = -ENOMEDIUM;
 
+    /* To empty an image runs the event loop, and a request that comes through then finds it half empty: qcow2 aborts. */
+    bdrv_ref(bs);
+    bdrv_drained_begin(bs);
     bdrv_graph_rdlock_main_loop();
-    if (child->bs->drv) {
+    if (bs->drv) {
         ret = bdrv_make_empty(child, errp);
     }
     bdrv_graph_rdunlock_main_loop();
+    bdrv_drained_end(bs);
+    bdrv_unref(bs);
     return ret;
 }
