@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 The qemu-block-rs authors
-"""What is measured on rbd: our block-rbd.so, QEMU's own (with librbd), and the bare librados loop."""
+"""What is measured on rbd: our block-rbd.so, QEMU's own (with librbd), and what neither can do without: a bare librados loop, and
+what QEMU itself does for a request."""
 
 import itertools
 import os
 
 from workload import Workload
 
-SUBJECTS = {"bare": "bare librados", "c": "C driver", "rust": "qemu-block-rs"}
+SUBJECTS = {"bare": "bare librados", "null": "QEMU without a driver (null-co)", "c": "C driver", "rust": "qemu-block-rs"}
 # The ones that whole commands are measured with.
 DRIVERS = ("c", "rust")
 # How the report looks at it: I/O per second.
@@ -51,7 +52,7 @@ class Rbd:
 
     def module(self, subject):
         """(file, folder) that the subject has to load; no folder: the distribution's."""
-        return {"bare": None, "c": (MODULE, None), "rust": (MODULE, self._modules)}[subject]
+        return {"c": (MODULE, None), "rust": (MODULE, self._modules)}.get(subject)
 
     def env(self, subject):
         return {"QEMU_MODULE_DIR": self._modules} if subject == "rust" else {}
@@ -65,7 +66,7 @@ class Rbd:
             return self._loop(work.op, work.size, work.step, work.depth, count)
         write = ["-w", "--pattern=0"] if work.op == "write" else []
         return [self.qemu_img, "bench", "-f", "raw", "-t", work.cache, "-c", str(count), "-d", str(work.depth), "-s",
-                str(work.size), "-S", str(work.step), *write, self._name()]
+                str(work.size), "-S", str(work.step), *write, "null-co://" if subject == "null" else self._name()]
 
     def _name(self):
         return f"rbd:{self._pool}/{IMAGE}:id={self._user}:conf={self._conf}"
