@@ -47,7 +47,7 @@ in_tree sh -c 'gcc -O2 -Wall -Wextra -Werror -o "$1" "$2" -lrados' - \
 
 step "measuring rbd: ${BENCH_ROUNDS:-5} rounds (a full one takes about a minute and a half)"
 in_tree PYTHONDONTWRITEBYTECODE=1 QBR_BENCH_CONF="$CEPH_CONF" QBR_BENCH_POOL=vms \
-    QBR_BENCH_FEATURES="${BENCH_FEATURES:-layering}" QBR_BENCH_FIRST="${first[*]}" \
+    QBR_BENCH_PATIENCE=10 QBR_BENCH_FEATURES="${BENCH_FEATURES:-layering}" QBR_BENCH_FIRST="${first[*]}" \
     QBR_BENCH_BARE="$out/bare-rados" QBR_BENCH_MODULES="$out/modules" \
     QBR_BENCH_LIBRARY="$(in_tree ceph --version | cut -d' ' -f1-3)" \
     QBR_BENCH_REVISION="$(git -C "$QBR_TOP" describe --always --dirty 2> /dev/null || true)" \
