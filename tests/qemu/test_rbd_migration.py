@@ -92,6 +92,15 @@ def host(scene, c=False, incoming=False):
     return scene.party(Host, c, incoming=incoming)
 
 
+def moved(scene):
+    """The hosts of a machine that has moved from the one to the other while somebody wrote to its disk, who is refused at the source now."""
+    source, target = host(scene), host(scene, incoming=True)
+    source.write().wait_writes()
+    Move(source.daemon, target.daemon).finish()
+    source.wait_failure()
+    return source, target
+
+
 def gap(t, first, second):
     """From the last write that the one has acknowledged to the first one of the other."""
     seconds = second.times()[0] - first.times()[-1]
@@ -254,10 +263,7 @@ def source_killed_before_the_switch_over_keeps_the_lock_until_it_is_shut_out(t):
 @test()
 def source_killed_after_the_switch_over_is_not_missed(t):
     with moving(t) as scene:
-        source, target = host(scene), host(scene, incoming=True)
-        source.write().wait_writes()
-        Move(source.daemon, target.daemon).finish()
-        source.wait_failure()
+        source, target = moved(scene)
         # It had writes in flight, and gives the lock back when they have ended.
         wait_for(lambda: scene.lockers() == [], SOON, "the source giving the lock back")
         source.kill()
@@ -353,10 +359,7 @@ def go_back(scene, source, target):
 @test()
 def target_killed_before_its_first_write_has_no_lock(t):
     with moving(t) as scene:
-        source, target = host(scene), host(scene, incoming=True)
-        source.write().wait_writes()
-        Move(source.daemon, target.daemon).finish()
-        source.wait_failure()
+        source, target = moved(scene)
         begin = time.monotonic()
         go_back(scene, source, target)
         source.wait_writes(1, SOON)
@@ -367,10 +370,7 @@ def target_killed_before_its_first_write_has_no_lock(t):
 @test()
 def target_killed_after_the_switch_over_keeps_the_lock_for_half_a_minute(t):
     with moving(t) as scene:
-        source, target = host(scene), host(scene, incoming=True)
-        source.write().wait_writes()
-        Move(source.daemon, target.daemon).finish()
-        source.wait_failure()
+        source, target = moved(scene)
         target.write().wait_writes()
         begin = time.monotonic()
         go_back(scene, source, target)
@@ -383,10 +383,7 @@ def target_killed_after_the_switch_over_keeps_the_lock_for_half_a_minute(t):
 def source_that_goes_on_beside_its_target_takes_turns_with_it(t):
     """Somebody's mistake; the image stays whole."""
     with moving(t) as scene:
-        source, target = host(scene), host(scene, incoming=True)
-        source.write().wait_writes()
-        Move(source.daemon, target.daemon).finish()
-        source.wait_failure()
+        source, target = moved(scene)
         target.write().wait_writes()
         source.writes = [write for write in source.writes if not write.error]
         source.daemon.command("cont")
