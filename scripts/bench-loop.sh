@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Making benches/block-loop.c, for the benchmarks that use it; sourced after lib.sh.
+# What the benchmarks on local disks share: benches/block-loop.c, and files in memory; sourced after lib.sh.
 # shellcheck shell=bash
 
 # link_loop QEMU FOLDER: from the objects of the QEMU built in QEMU, as its qemu-img is made, into FOLDER/block-loop.
@@ -22,4 +22,17 @@ print(shlex.join(compile), shlex.join(link), sep="\n")
 ' "$QBR_TOP/benches/block-loop.c" "$2/block-loop")
     ((${#commands[@]} == 2)) || die "$1 has no commands for qemu-img"
     (cd "$1" && run_logged bench-loop sh -c "${commands[0]} && ${commands[1]}") || die "block-loop could not be built"
+}
+
+# files_in_memory FOLDER SIZE: a folder until the script ends, for files that are no disk's: what is measured is the driver.
+files_in_memory() {
+    files_in_memory_end "$1"
+    at_exit "files_in_memory_end '$1'"
+    mkdir "$1"
+    mount -t tmpfs -o "mode=700,size=$2" private-files "$1" || die "no tmpfs could be mounted on $1"
+}
+
+files_in_memory_end() {
+    ! mountpoint -q "$1" || umount "$1"
+    [[ ! -d $1 ]] || rmdir "$1"
 }

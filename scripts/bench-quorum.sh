@@ -37,16 +37,8 @@ fi
 gcc -O2 -Wall -Wextra -Werror -o "$out/bare-quorum" "$QBR_TOP/benches/bare-quorum.c" ||
     die "the bare loop could not be built"
 
-# Files in memory: what is measured is the driver, not a disk.
 files=$out/files
-clean_up() {
-    ! mountpoint -q "$files" || umount "$files"
-    [[ ! -d $files ]] || rmdir "$files"
-}
-clean_up
-at_exit clean_up
-mkdir "$files"
-mount -t tmpfs -o mode=700,size=512m private-files "$files" || die "no tmpfs could be mounted on $files"
+files_in_memory "$files" 512m
 
 step "measuring quorum: ${BENCH_ROUNDS:-5} rounds (a full one takes about a minute and a half)"
 PYTHONDONTWRITEBYTECODE=1 QBR_BENCH_BARE=$out/bare-quorum QBR_BENCH_FILES=$files QBR_BENCH_AIO=${BENCH_AIO:-} \

@@ -29,16 +29,8 @@ for module in block-replication.so block-quorum.so; do
 done
 link_loop "$qemu" "$programs"
 
-# Files in memory: what is measured is the driver, not a disk.
 files=$out/files
-clean_up() {
-    ! mountpoint -q "$files" || umount "$files"
-    [[ ! -d $files ]] || rmdir "$files"
-}
-clean_up
-at_exit clean_up
-mkdir "$files"
-mount -t tmpfs -o mode=700,size=256m private-files "$files" || die "no tmpfs could be mounted on $files"
+files_in_memory "$files" 256m
 
 step "measuring replication: ${BENCH_ROUNDS:-5} rounds (a full one takes about 20 seconds)"
 PYTHONDONTWRITEBYTECODE=1 QBR_BENCH_FILES=$files QBR_BENCH_QEMU=$programs \
