@@ -6,7 +6,7 @@
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
-use super::error::Error;
+use super::error::{ignore, Error};
 use super::options::Options;
 use crate::backend::rados::{Cluster, PoolHandle};
 use crate::errno::Errno;
@@ -23,6 +23,11 @@ pub(super) fn connect(options: &Options, key: Option<&CString>) -> Result<Cluste
     // Without a name it is no error that there is no file: everything may stand in the options.
     if let (Some(file), Err(errno)) = (&options.conf, read) {
         return Err(Error::Conf { file: text(file), errno });
+    }
+    // A guest's own queue is the limit of what is in flight: at its own limit the library has whoever submits wait, which would be an
+    // event loop. Only a library that doesn't know them has other names for these settings.
+    for name in [c"objecter_inflight_ops", c"objecter_inflight_op_bytes"] {
+        ignore(cluster.set(name, c"0"));
     }
     for (name, value) in options.settings(key) {
         cluster.set(name, value).map_err(|errno| {
