@@ -143,6 +143,15 @@ script_tests() {
     return "$status"
 }
 
+# Whether the library that the archive tests use in the place of librados answers as a real cluster does.
+compare_rados() {
+    export QBR_CEPH=check-compare QBR_CEPH_SUITE=$HOST_SUITE
+    local ceph=$QBR_TOP/scripts/ceph.sh status=0
+    "$ceph" start && "$ceph" pool rbd && eval "$("$ceph" env)" && "$QBR_TOP/tests/backends/rados/compare.sh" || status=1
+    "$ceph" destroy
+    return "$status"
+}
+
 prepare() { "$QBR_TOP/scripts/test-cell.sh" --prepare-only "$1"; }
 cell() { "$QBR_TOP/scripts/test-cell.sh" "$@"; }
 
@@ -200,6 +209,7 @@ lane() {
             tests debian12 module-debian12 cell debian12 --driver gluster
             tests rbd-debian12 module-debian12 cell debian12 --driver rbd --core --jobs 2
         fi
+        tests compare "tree-$HOST_SUITE" compare_rados
         # This lane has time left.
         if wanted qemu-10.0; then
             tests oracle "build-qemu-10.0 tree-$HOST_SUITE" "$QBR_TOP/scripts/oracle.sh" --short

@@ -198,11 +198,13 @@ static void call_lock(const char *method, const void *input, size_t length)
 {
     unsigned char wrapped[200] = { 1, 1, 0, 0, 0, 0, 8, 0, 0, 0, 'r', 'b', 'd', '_', 'l', 'o', 'c', 'k' };
     rados_write_op_t op = rados_create_write_op();
+    uint64_t before = version_of("locked");
 
     wrapped[2] = 12 + length;
     memcpy(wrapped + 18, input, length);
     rados_write_op_exec(op, "lock", method, (const char *)wrapped, 18 + length, NULL);
     operate(io, method, "locked", op);
+    printf("other version: %d\n", version_of("locked") != before);
 }
 
 /* Who has the lock; the client's number, and its nonce, are left out. */

@@ -175,6 +175,8 @@ struct object *store_get(int64_t pool, const char *namespace, const char *name);
 /* A copy to work on, which takes the object's place when its changes are kept. */
 struct object *store_copy(const struct object *object);
 void store_keep(struct object *object, struct object *copy, const struct context *context);
+/* It has changed in place. */
+void store_touch(struct object *object);
 void store_discard(struct object *copy);
 /* Removes objects that are neither there nor have clones. */
 void store_sweep(void);

@@ -230,6 +230,7 @@ void ceph_lock_as(const char *image, uint64_t client, const char *cookie, const 
     object->lock.kind = 1;
     snprintf(object->lock.cookie, sizeof(object->lock.cookie), "%s", cookie);
     snprintf(object->lock.tag, sizeof(object->lock.tag), "%s", tag);
+    store_touch(object);
     ceph_release_lock();
 }
 

@@ -109,6 +109,11 @@ void store_keep(struct object *object, struct object *copy, const struct context
     free(copy);
 }
 
+void store_touch(struct object *object)
+{
+    object->version = ++last_version;
+}
+
 static void free_clone(struct clone *clone)
 {
     free(clone->data);
