@@ -349,7 +349,7 @@ pub unsafe extern "C" fn qbr_rbd_co_preadv(
     };
     // SAFETY: the vector and its memory are valid until the request ends, which `block_on` sees to.
     let iov = unsafe { GuestIov::from_raw(qiov) };
-    let simple = async |rq: &_, state: &Rbd, one| state.read_one(rq, one).await.map(|()| Some(0));
+    let simple = async |rq: &_, state: &Rbd, one| state.read_one(rq, one).await.map(|done| done.then_some(0));
     let other = async |rq: &_, state: &Rbd| state.read(rq, &iov, range).await.map(|()| 0);
     // SAFETY: the block layer passes a valid node.
     unsafe {

@@ -75,14 +75,18 @@ pub(super) struct Image {
     pub(super) gate: Gate<Head>,
     /// The lock is ours, and was not lost since.
     pub(super) owns: AtomicBool,
+    /// The lock may be ours although no write relies on it: its cluster has not answered.
+    pub(super) undecided: AtomicBool,
     /// How the cluster knows that. Taken after the gate, if both are.
     pub(super) lease: Gate<Lease>,
-    /// Which objects there are, as seen without the lock; nobody had it then, and nobody has taken it since.
+    /// Which objects there are, as seen without the lock.
     pub(super) seen: Mutex<Option<Seen>>,
     /// What the user was told last of why nothing can be written.
     pub(super) complaint: Mutex<Option<String>>,
     /// This client was shut out.
     pub(super) fenced: AtomicBool,
+    /// The snapshot that is read, or the image, was removed by another client: no object of it is there.
+    gone: AtomicBool,
     pub(super) lookout: Arc<Lookout>,
 }
 
@@ -123,8 +127,10 @@ impl Image {
             owns: AtomicBool::new(false),
             lease: Gate::new(Lease::default()),
             seen: Mutex::new(None),
+            undecided: AtomicBool::new(false),
             complaint: Mutex::new(None),
             fenced: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             lookout: Arc::default(),
         }
     }
@@ -240,8 +246,11 @@ impl Image {
             head.writer = writer(&self.reader, self.snapshot, &state)?;
             head.remover = writer(&self.reader, self.snapshot, &state)?.also_when_full();
         }
-        if self.snapshot.is_none() {
-            self.size.store(state.size, Ordering::Release);
+        match self.snapshot {
+            None => self.size.store(state.size, Ordering::Release),
+            // It goes to the trash before its objects do.
+            Some(id) if !snapshots.iter().any(|snap| snap.info.id == id && snap.is_users()) => self.vanish(),
+            Some(_) => {}
         }
         *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshots.clone());
         if let Some(map) = head.map.as_ref().filter(|_| !state.flags.object_map_is_valid()) {
@@ -250,6 +259,40 @@ impl Image {
         head.state = state;
         head.snapshots = snapshots;
         Ok(())
+    }
+
+    /// What is read was removed by another client: from here on nothing is a hole any more.
+    pub(super) fn vanish(&self) {
+        if !self.gone.swap(true, Ordering::AcqRel) {
+            let what = if self.snapshot.is_some() { "the snapshot that is read here" } else { "the image" };
+            qemu::report_error(&format!(
+                "rbd image '{}': {what} was removed by another client, and can't be read any more",
+                self.text()
+            ));
+        }
+    }
+
+    /// Whether an object that isn't there is missing because the image was removed, as far as that is known.
+    pub(super) fn check_gone(&self) -> Result<(), Error> {
+        if self.gone.load(Ordering::Acquire) {
+            return Err(Errno::ENOENT.into());
+        }
+        Ok(())
+    }
+
+    /// Finds out whether an object that isn't there is a hole: of a snapshot that was removed none is there, and its reader may not
+    /// have heard of that yet.
+    pub(super) async fn check_there(&self, rq: &Request) -> Result<(), Error> {
+        if self.snapshot.is_some() {
+            self.stale.store(true, Ordering::Release);
+            self.catch_up(rq).await?;
+        }
+        self.check_gone()
+    }
+
+    /// Whether the lock is known to be ours. Who hears nothing of the others can't know.
+    pub(super) fn has_lock(&self) -> bool {
+        self.owns.load(Ordering::Acquire) && !self.deaf.load(Ordering::Acquire)
     }
 
     /// Keeps writes away to change the header, which is known as it is now. Outside of coroutines the node has to be drained: a
@@ -290,7 +333,6 @@ impl Image {
 
     /// Forgets what is known of objects without the lock.
     pub(super) fn forget_map(&self) {
-        // In this order: who is about to keep one looks at what was heard afterwards.
         self.lookout.hear();
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

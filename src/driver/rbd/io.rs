@@ -7,6 +7,7 @@
 //! cut into object ranges, [`WINDOW`] of which are under way at a time; where the library needs the bytes of an object in one
 //! piece and the guest has them in several, they go through a bounce buffer.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -44,26 +45,28 @@ impl Rbd {
         (!self.is_absent(object.object)).then_some(One { object, span, head: None })
     }
 
-    /// Does what [`Rbd::one_read`] has found.
+    /// Does what [`Rbd::one_read`] has found. False if an object is missing, and it has to be asked why: then [`Rbd::read`] does it.
     ///
     /// # Errors
     /// The cluster's.
-    pub async fn read_one(&self, rq: &Request, one: One<'_>) -> Result<(), Error> {
+    pub async fn read_one(&self, rq: &Request, one: One<'_>) -> Result<bool, Error> {
+        let missing = Cell::new(false);
         let read = self.read_object(rq, &one.object, one.span).await;
-        let bytes = read.and_then(|ret| bytes_read(ret, one.span.length()));
+        let bytes = read.and_then(|ret| self.bytes_read(&one.object, ret, one.span.length(), &missing));
         one.span.zero_from(bytes.map_err(|errno| self.image.noted(errno))?);
-        Ok(())
+        Ok(!missing.get())
     }
 
     /// A write as one operation, if it can be one: see [`Rbd::one_read`].
     pub fn one_write<'a>(&'a self, iov: &'a GuestIov<'_>, range: ByteRange) -> Option<One<'a>> {
         check_memory(iov, range).ok()?;
-        if range.end() > self.image.size() {
-            return None;
-        }
         let object = self.image.identity.layout.objects(range).next()?;
         let span = only_span(iov, range, &object)?;
         let head = self.image.try_enter()?;
+        // In here the size can't change.
+        if range.end() > self.image.size() {
+            return None;
+        }
         Some(One { object, span, head: Some(head) })
     }
 
@@ -94,29 +97,46 @@ impl Rbd {
 
     /// Chooses a way to read.
     async fn read_range(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
+        let missing = Cell::new(false);
         if self.is_direct(iov, range) {
-            self.read_direct(rq, iov, range).await
+            self.read_direct(rq, iov, range, &missing).await?;
         } else {
-            self.read_bounced(rq, iov, range).await
+            self.read_bounced(rq, iov, range, &missing).await?;
         }
+        if missing.get() {
+            self.check_holes(rq).await?;
+        }
+        Ok(())
     }
 
     /// Reads into the guest's memory, of which every object has one piece.
-    async fn read_direct(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
+    async fn read_direct(
+        &self,
+        rq: &Request,
+        iov: &GuestIov<'_>,
+        range: ByteRange,
+        missing: &Cell<bool>,
+    ) -> Result<(), Error> {
         let objects = self.objects_to_read(iov, range);
         let span_of =
             |object: &ObjectRange| iov.span(as_len(object.first), as_len(object.length)).ok_or(Errno::EINVAL);
         let start = |object: &ObjectRange| Ok(self.read_object(rq, object, span_of(object)?));
         let landed = |object: &ObjectRange, ret| {
             let span = span_of(object)?;
-            span.zero_from(bytes_read(ret, span.length())?);
+            span.zero_from(self.bytes_read(object, ret, span.length(), missing)?);
             Ok(())
         };
         Ok(for_each(rq, objects, start, landed).await?)
     }
 
     /// Reads into memory of our own, and copies it from there.
-    async fn read_bounced(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
+    async fn read_bounced(
+        &self,
+        rq: &Request,
+        iov: &GuestIov<'_>,
+        range: ByteRange,
+        missing: &Cell<bool>,
+    ) -> Result<(), Error> {
         let mut buffer = self.buffer(rq, range.len()).await?;
         let mut objects = self.objects_to_read(iov, range);
         let mut window = Window::new();
@@ -133,7 +153,8 @@ impl Rbd {
             rq.settled().await;
             lent.returned(rq);
             let landed = |object: &ObjectRange, ret| {
-                let end = begin.saturating_add(bytes_read(ret, as_len(object.length))?);
+                let end =
+                    begin.saturating_add(self.bytes_read(object, ret, as_len(object.length), missing)?);
                 for piece in object.pieces() {
                     let length = as_len(piece.length);
                     let there = end.saturating_sub(begin).min(length);
@@ -200,6 +221,10 @@ impl Rbd {
         let attempt = async || {
             self.grow_to(rq, end).await?;
             let head = self.image.enter(rq).await?;
+            if end > self.image.size() {
+                // Another client had the lock meanwhile, and has made the image smaller.
+                return Err(LOCK_LOST.into());
+            }
             change(&head).await
         };
         for _ in 0..MAX_TRIES {
@@ -299,14 +324,34 @@ impl Rbd {
     /// Whether an object is known not to be there, without asking the cluster: the lock is ours, and its map says so.
     fn is_absent(&self, object: u64) -> bool {
         let image = &self.image;
-        if image.snapshot.is_some() || !image.owns.load(Ordering::Acquire) {
+        if !image.has_lock() {
             return false;
         }
         let head = image.gate.try_shared();
         let absent =
             head.as_ref().and_then(|head| head.map.as_ref()).is_some_and(|map| map.is_absent(object));
         // The lock may have gone while we looked.
-        absent && image.owns.load(Ordering::Acquire)
+        absent && image.has_lock()
+    }
+
+    /// How many bytes a read brought: none, if the object isn't there. `missing` is set if that may be because there is no such
+    /// snapshot, or image, any more.
+    fn bytes_read(
+        &self,
+        object: &ObjectRange,
+        ret: i64,
+        most: usize,
+        missing: &Cell<bool>,
+    ) -> Result<usize, Errno> {
+        match Errno::check(ret) {
+            // A library can't have read more than it was asked to.
+            Ok(bytes) => usize::try_from(bytes).ok().filter(|bytes| *bytes <= most).ok_or(Errno::EIO),
+            Err(errno) if errno == Errno::ENOENT => {
+                missing.set(missing.get() || !self.is_hole(object.object));
+                Ok(0)
+            }
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Looks at an error that goes back to QEMU.
@@ -495,16 +540,6 @@ fn check_memory(iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     }
     Ok(())
-}
-
-/// How many bytes a read brought: none, if the object isn't there.
-fn bytes_read(ret: i64, most: usize) -> Result<usize, Errno> {
-    match Errno::check(ret) {
-        // A library can't have read more than it was asked to.
-        Ok(bytes) => usize::try_from(bytes).ok().filter(|bytes| *bytes <= most).ok_or(Errno::EIO),
-        Err(errno) if errno == Errno::ENOENT => Ok(0),
-        Err(errno) => Err(errno),
-    }
 }
 
 /// Whether a change was made.

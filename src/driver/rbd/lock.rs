@@ -19,7 +19,7 @@ use super::format::notify::{ClientId, Message, Reply};
 use super::image::{Head, Image};
 use super::map::Map;
 use crate::errno::Errno;
-use crate::host::{block_on, qemu, spawn_blocking, Request};
+use crate::host::{block_on, qemu, spawn_blocking, Exclusive, Request};
 
 /// How long others have to answer a request for the lock, in milliseconds.
 const REQUEST_TIMEOUT: u64 = 5000;
@@ -68,11 +68,11 @@ impl Image {
         let deadline = (!rq.is_coroutine()).then(|| Instant::now().checked_add(MAIN_LOOP_TIMEOUT)).flatten();
         // What was known of the objects belongs to an earlier time.
         head.map = None;
-        let mut lease = self.lease.exclusive(rq).await?;
         let mut refused_at: Option<Instant> = None;
         loop {
             let handle = self.watching(rq, deadline).await?;
             let heard = self.lookout.heard();
+            let mut lease = self.lease.exclusive(rq).await?;
             let next = match self.try_acquire(rq, handle, &mut lease).await {
                 Err(Error::LockRefused { .. })
                     if refused_at.get_or_insert_with(Instant::now).elapsed() < REFUSAL_TIMEOUT =>
@@ -82,9 +82,14 @@ impl Image {
                 next => next?,
             };
             match next {
-                Next::Ours => break,
+                Next::Ours => {
+                    if self.own(rq, head, handle, lease).await? {
+                        break;
+                    }
+                }
                 Next::Again => {}
                 Next::Wait(timeout) => {
+                    drop(lease);
                     let lookout = Arc::clone(&self.lookout);
                     spawn_blocking(rq, move || lookout.wait_to_hear(heard, timeout)).await?;
                 }
@@ -93,27 +98,43 @@ impl Image {
                 return Err(Errno::EBUSY.into());
             }
         }
-        drop(lease);
-        // Others have written since: size, snapshots and features may be others now.
-        let ready = self.after_acquire(rq, head).await;
-        if ready.is_err() {
-            self.give_back(rq, head).await;
-            return ready;
-        }
-        self.owns.store(true, Ordering::Release);
         *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // The others are told by a thread: nobody has to wait for them.
         self.chore(|chores| chores.announce_lock = true);
         Ok(())
     }
 
+    /// Begins to rely on the lock that was just taken. False if the watch by which the others know its owner has broken meanwhile:
+    /// they may have taken this client for dead.
+    async fn own(
+        self: &Arc<Self>,
+        rq: &Request,
+        head: &mut Head,
+        handle: u64,
+        lease: Exclusive<'_, Lease>,
+    ) -> Result<bool, Error> {
+        // Others have written since: size, snapshots and features may be others now.
+        let ready = self.after_acquire(rq, head).await;
+        if ready.is_ok() && !self.deaf.load(Ordering::Acquire) && self.lookout.handle() == Some(handle) {
+            // With the lease still in hand: who mends the watch from here on finds that the lock is ours.
+            self.owns.store(true, Ordering::Release);
+            self.undecided.store(false, Ordering::Release);
+            drop(lease);
+            return Ok(true);
+        }
+        drop(lease);
+        self.give_back(rq, head).await;
+        ready.map(|()| false)
+    }
+
     /// The handle of our watch, without which others would take us for dead; waits for one that is being mended.
-    async fn watching(&self, rq: &Request, deadline: Option<Instant>) -> Result<u64, Error> {
+    async fn watching(self: &Arc<Self>, rq: &Request, deadline: Option<Instant>) -> Result<u64, Error> {
         loop {
-            if let Some(handle) = self.lookout.handle() {
+            if let Some(handle) = self.lookout.handle().filter(|_| !self.deaf.load(Ordering::Acquire)) {
                 return Ok(handle);
             }
             self.check_fenced()?;
+            self.need_watch();
             if !self.lookout.is_mending() || is_over(deadline) {
                 return Err(Errno::from_code(libc::ENOTCONN).into());
             }
@@ -132,7 +153,12 @@ impl Image {
                 // Held by exactly this client and watch.
                 Err(errno) if errno == Errno::EEXIST => Ok(Self::taken(lease, handle)),
                 Err(errno) if errno == Errno::EBUSY => Ok(Next::Again),
-                Err(errno) => Err(errno.into()),
+                Err(errno) => {
+                    // An answer that was lost may have been a yes.
+                    lease.handle = Some(handle);
+                    self.undecided.store(true, Ordering::Release);
+                    Err(errno.into())
+                }
             };
         }
         let Some((owner, owners_handle)) = info.auto_owner() else {
@@ -146,6 +172,10 @@ impl Image {
         let asked = Message::RequestLock(self.client(handle)).encode();
         let (_, reply) = self.meta.notify(rq, &self.header, &asked, REQUEST_TIMEOUT).await;
         let reply = Reply::decode(reply.bytes())?;
+        if !reply.was_watching(self.client(handle)) {
+            // Everybody who watches is in it, and that is this client, too: so nobody was asked at all.
+            return Ok(Next::Wait(RETRY));
+        }
         if let Some(answer) = reply.owner_answer() {
             return match super::format::notify::decode_response(answer)? {
                 Some(0) | None => Ok(Next::Wait(RELEASE_TIMEOUT)),
@@ -262,31 +292,39 @@ impl Image {
         drop(block_on(async |rq| self.release(rq, Duration::ZERO).await));
     }
 
-    /// Unlocks what is locked; false if nothing was. What fails here is found out by the next one who wants the lock.
+    /// Unlocks what is locked; false if nothing was, or if the lock may still be ours: then it is given back to whoever asks for it.
     async fn give_back(&self, rq: &Request, head: &mut Head) -> bool {
         let map = head.map.take();
         if let Some(map) = &map {
             ignore(self.finder(rq).call(map.object(), &lock::unlock(b"")).await);
         }
         let Ok(mut lease) = self.lease.exclusive(rq).await else { return map.is_some() };
-        let handle = lease.handle.take();
-        if let Some(handle) = handle {
-            ignore(self.call_header(rq, &lock::unlock(&lock::auto_cookie(handle))).await);
+        let Some(handle) = lease.handle else { return map.is_some() };
+        let unlocked = self.call_header(rq, &lock::unlock(&lock::auto_cookie(handle))).await;
+        // It is nobody's, or that of a client that was shut out, which the next one breaks.
+        let is_over = |errno| errno == Errno::ENOENT || self.noted(errno).code() == libc::ESHUTDOWN;
+        let is_done = unlocked.map_or_else(is_over, |()| true);
+        if is_done {
+            lease.handle = None;
         }
-        map.is_some() || handle.is_some()
+        self.undecided.store(!is_done, Ordering::Release);
+        is_done
     }
 
-    /// Puts the handle of a new watch in the place of the old one. False if the lock was lost meanwhile.
-    pub(super) async fn keep_lock(&self, rq: &Request, new: u64) -> bool {
-        let Ok(mut lease) = self.lease.exclusive(rq).await else { return false };
-        let Some(old) = lease.handle.filter(|old| *old != new) else { return true };
+    /// Puts the handle of a new watch in the place of the old one, or finds that the lock was lost meanwhile.
+    pub(super) async fn keep_lock(&self, rq: &Request, new: u64) {
+        let Ok(mut lease) = self.lease.exclusive(rq).await else { return self.lose_lock() };
+        let Some(old) = lease.handle.filter(|old| *old != new) else { return };
         let (old_cookie, new_cookie) = (lock::auto_cookie(old), lock::auto_cookie(new));
-        let set = self.call_header(rq, &lock::set_cookie(&old_cookie, lock::AUTO_TAG, &new_cookie)).await;
-        match set {
+        match self.call_header(rq, &lock::set_cookie(&old_cookie, lock::AUTO_TAG, &new_cookie)).await {
             Ok(()) => lease.handle = Some(new),
-            Err(_) => lease.handle = None,
+            Err(errno) => {
+                lease.handle = None;
+                self.noted(errno);
+                // With the lease still in hand: it may be taken anew right afterwards.
+                self.lose_lock();
+            }
         }
-        set.is_ok()
     }
 
     /// The lock is another's, or nobody knows: no write goes out any more before it was taken again.

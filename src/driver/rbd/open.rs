@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use super::connect::{pool, text};
-use super::error::{ignore, Error};
+use super::error::Error;
 use super::filename::FileName;
 use super::format::calls::Version;
 use super::format::encryption::{Probe, PROBE_SIZE};
@@ -110,21 +110,21 @@ fn open_image(
 ) -> Result<(Arc<Image>, Option<Probe>), Error> {
     let image = run(async |rq| find(rq, pool, options, access).await)?;
     let image = Arc::new(image);
-    if access.writable {
-        let failed = |errno| Error::Open { image: text(&options.image), what: "watching it", errno };
-        watch::begin(&image).map_err(failed)?;
-        // What has changed between the first look and the watch. Nobody else uses the image yet.
-        let caught_up = run(async |rq| {
-            let mut head = image.gate.exclusive(rq).await?;
-            image.read_header(rq, &mut head).await
-        });
-        if let Err(error) = caught_up {
-            image.lookout.close();
-            return Err(error);
+    match watch::begin(&image) {
+        Ok(()) => {
+            // What has changed between the first look and the watch. Nobody else uses the image yet.
+            let caught_up = run(async |rq| {
+                let mut head = image.gate.exclusive(rq).await?;
+                image.read_header(rq, &mut head).await
+            });
+            if let Err(error) = caught_up {
+                image.lookout.close();
+                return Err(error);
+            }
         }
-    } else {
         // Who may only read may not be allowed to watch, and then doesn't learn of changes.
-        ignore(watch::begin(&image));
+        Err(_) if !access.writable => {}
+        Err(errno) => return Err(Error::Open { image: text(&options.image), what: "watching it", errno }),
     }
     let probe = run(async |rq| probe(rq, &image).await);
     if probe.is_err() {

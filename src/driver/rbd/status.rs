@@ -3,9 +3,10 @@
 
 //! Which parts of an image hold data. Runs in coroutines.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::error::Error;
 use super::format::calls::{self, Version};
@@ -37,15 +38,13 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many sets of objects one call looks at; the block layer asks again for the rest.
 const MOST_SETS: u64 = 1024;
 
-/// An object map that was read without the lock, and when nobody had that.
+/// An object map that was read without the lock.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     map: Arc<ObjectMap>,
-    looked: Instant,
+    /// The header's version then: as long as it is the same nobody has had the lock since.
+    version: u64,
 }
-
-/// How long it is believed that still nobody has it.
-const TRUST: Duration = Duration::from_millis(20);
 
 impl Rbd {
     /// What the range holds: data where an object is, zeroes where none is. Without `want_zero` nobody asks where the zeroes are,
@@ -102,7 +101,7 @@ impl Rbd {
     /// whose lock nobody has.
     async fn status_by_map(&self, rq: &Request, range: ByteRange) -> Result<Option<BlockStatus>, Error> {
         let image = &self.image;
-        if image.owns.load(Ordering::Acquire) {
+        if image.has_lock() {
             let head = image.gate.try_shared();
             let map = head.as_ref().and_then(|head| head.map.as_ref()).filter(|map| map.is_trusted());
             return Ok(map.map(|map| self.status_in(&map.states(), range)));
@@ -113,66 +112,86 @@ impl Rbd {
     /// The object map as it is without the lock, if that says something.
     async fn seen_map(&self, rq: &Request) -> Result<Option<Arc<ObjectMap>>, Error> {
         let image = &self.image;
-        let seen = image.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(mut seen) = seen {
-            // Who has begun to write tells us, but not before its first write, and may hang by then.
-            if image.snapshot.is_some() || seen.looked.elapsed() < TRUST {
-                return Ok(Some(seen.map));
-            }
-            if self.is_quiet(rq).await? {
-                let map = Arc::clone(&seen.map);
-                seen.looked = Instant::now();
-                let mut place = image.seen.lock().unwrap_or_else(PoisonError::into_inner);
-                // Unless it was forgotten meanwhile.
-                if place.is_some() {
-                    *place = Some(seen);
-                    return Ok(Some(map));
-                }
-            }
-            image.forget_map();
-            return Ok(None);
-        }
         let Kind::Format2(id) = &image.kind else { return Ok(None) };
-        let Some(head) = image.gate.try_shared() else { return Ok(None) };
-        let has_map = head.state.features.contains(Features::OBJECT_MAP);
-        let snapshot = image.snapshot.and_then(|id| head.snapshots.iter().find(|s| s.info.id == id).cloned());
-        drop(head);
-        if !has_map {
+        if let Some(snapshot) = image.snapshot {
+            return self.snapshot_map(rq, snapshot).await;
+        }
+        // Without a watch nobody would tell us of new features.
+        if image.lookout.handle().is_none() || !self.has_map() {
             return Ok(None);
         }
-        let heard = image.lookout.heard();
-        let map = match &snapshot {
-            Some(snapshot) => map::of_snapshot(image, rq, snapshot).await?,
-            None => {
-                // Without a watch nobody would tell us that somebody has begun to write.
-                if image.lookout.handle().is_none() || !self.is_quiet(rq).await? {
-                    return Ok(None);
-                }
-                let map = map::load_unlocked(image, rq, &id.object_map(None)).await?;
-                if !self.is_quiet(rq).await? {
-                    return Ok(None);
-                }
-                map
-            }
-        };
-        let needed = image.identity.layout.object_count(u64::try_from(image.size()).unwrap_or(0));
-        let map = map.filter(|map| map.len() >= needed).map(Arc::new);
-        let seen = map.clone().map(|map| Seen { map, looked: Instant::now() });
-        *image.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-        if snapshot.is_none() && image.lookout.heard() != heard {
-            image.forget_map();
+        let Some(quiet) = self.quiet(rq).await? else { return Ok(None) };
+        if let Some(seen) = self.seen().filter(|seen| seen.version == quiet) {
+            return Ok(Some(seen.map));
+        }
+        let map = map::load_unlocked(image, rq, &id.object_map(None)).await?;
+        // Whoever changes the map takes the lock before, and the header has another version then.
+        if self.quiet(rq).await? != Some(quiet) {
             return Ok(None);
         }
-        Ok(map)
+        Ok(self.keep_seen(map, quiet))
     }
 
-    /// Whether nobody has the lock, and the map is not marked as wrong.
-    async fn is_quiet(&self, rq: &Request) -> Result<bool, Error> {
+    /// The object map of the snapshot that is read. It never changes.
+    async fn snapshot_map(&self, rq: &Request, id: u64) -> Result<Option<Arc<ObjectMap>>, Error> {
+        if let Some(seen) = self.seen() {
+            return Ok(Some(seen.map));
+        }
+        let Some(head) = self.image.gate.try_shared().filter(|_| self.has_map()) else { return Ok(None) };
+        let snapshot = head.snapshots.iter().find(|snapshot| snapshot.info.id == id).cloned();
+        drop(head);
+        let Some(snapshot) = snapshot else { return Ok(None) };
+        let map = map::of_snapshot(&self.image, rq, &snapshot).await?;
+        Ok(self.keep_seen(map, 0))
+    }
+
+    /// Whether the image has an object map.
+    fn has_map(&self) -> bool {
+        let head = self.image.gate.try_shared();
+        head.is_some_and(|head| head.state.features.contains(Features::OBJECT_MAP))
+    }
+
+    /// The object map that was read last.
+    fn seen(&self) -> Option<Seen> {
+        self.image.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps a map for later, if it says something about all objects.
+    fn keep_seen(&self, map: Option<ObjectMap>, version: u64) -> Option<Arc<ObjectMap>> {
+        let size = u64::try_from(self.image.size()).unwrap_or(0);
+        let needed = self.image.identity.layout.object_count(size);
+        let map = Arc::new(map.filter(|map| map.len() >= needed)?);
+        let seen = Seen { map: Arc::clone(&map), version };
+        *self.image.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        Some(map)
+    }
+
+    /// The version of the header, if nobody has the lock and the map is not marked as wrong.
+    async fn quiet(&self, rq: &Request) -> Result<Option<u64>, Error> {
         let image = &self.image;
         let calls = [calls::get_flags(Version::Head), lock::get_info()];
         let replies = image.finder(rq).ask(&image.header, &calls).await?;
-        let flags = replies::flags(replies.bytes(0))?;
-        Ok(flags.object_map_is_valid() && lock::Info::decode(replies.bytes(1))?.lockers.is_empty())
+        let is_valid = replies::flags(replies.bytes(0))?.object_map_is_valid();
+        let is_free = lock::Info::decode(replies.bytes(1))?.lockers.is_empty();
+        Ok((is_valid && is_free).then(|| replies.version()))
+    }
+
+    /// Whether an object that isn't there is known to be a hole, and not missing because a snapshot is gone.
+    pub(super) fn is_hole(&self, object: u64) -> bool {
+        if self.image.snapshot.is_none() {
+            return self.image.check_gone().is_ok();
+        }
+        self.seen().is_some_and(|seen| seen.map.state(object) == Some(State::Absent))
+    }
+
+    /// Makes sure that objects that aren't there are holes.
+    pub(super) async fn check_holes(&self, rq: &Request) -> Result<(), Error> {
+        self.image.check_there(rq).await?;
+        // So that the next one is known to be a hole.
+        if self.image.snapshot.is_some() {
+            self.seen_map(rq).await?;
+        }
+        Ok(())
     }
 
     /// How far a range is alike in a map.
@@ -224,6 +243,7 @@ impl Rbd {
     async fn sets(&self, rq: &Request, range: ByteRange) -> Result<Vec<(i64, bool)>, Error> {
         let identity = &self.image.identity;
         let mut sets: Vec<(u64, i64, bool)> = Vec::new();
+        let missing = Cell::new(false);
         let mut note = |object: &ObjectRange, absent: bool| {
             let number = object.object.checked_div(identity.layout.stripe_count()).unwrap_or(0);
             let bytes = i64::try_from(object.length).unwrap_or(0);
@@ -244,12 +264,16 @@ impl Rbd {
                 Ok(())
             }
             Err(errno) if errno == Errno::ENOENT => {
+                missing.set(missing.get() || !self.is_hole(object.object));
                 note(object, true);
                 Ok(())
             }
             Err(errno) => Err(errno),
         };
         for_each(rq, identity.layout.objects(range), start, landed).await?;
+        if missing.get() {
+            self.check_holes(rq).await?;
+        }
         Ok(sets.into_iter().map(|(_, bytes, zero)| (bytes, zero)).collect())
     }
 }

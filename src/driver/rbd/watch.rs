@@ -75,6 +75,10 @@ impl Watcher for Ears {
                 Vec::new()
             }
             Message::RequestLock(from) if image.is_me(from) => Vec::new(),
+            Message::RequestLock(_) if image.undecided.load(Ordering::Acquire) => {
+                image.chore(|chores| chores.settle = true);
+                encode_response(0)
+            }
             Message::RequestLock(_) => {
                 let answer = answer(0);
                 if !answer.is_empty() {
@@ -274,7 +278,7 @@ impl Lookout {
 
     /// Waits until there is a watch that works, or none will be. Blocks.
     pub(super) fn wait_for_watch(&self, timeout: Duration) {
-        self.wait(timeout, |post| post.watch.is_some() || !post.mending);
+        self.wait(timeout, |post| post.watch.is_some() && !post.broken || !post.mending);
     }
 
     /// Waits until the header was read, if it is to be read. Blocks.
@@ -352,16 +356,19 @@ fn mend(image: &Arc<Image>) {
                     image.deaf.store(false, Ordering::Release);
                 }
                 drop(post);
-                // Those who wait for a watch.
+                // For those who ask for the size; and for those who wait for a watch.
+                image.chore(|chores| chores.refresh = true);
                 lookout.changed.notify_all();
-                if block_on(async |rq| image.keep_lock(rq, handle).await) != Ok(true) {
+                if block_on(async |rq| image.keep_lock(rq, handle).await).is_err() {
                     image.lose_lock();
                 }
                 post = lookout.lock();
             }
             // The image was removed, or this client was shut out: no watch will ever succeed.
             Err(errno) if errno == Errno::ENOENT || errno.code() == libc::ESHUTDOWN => {
-                image.noted(errno);
+                if image.noted(errno) == Errno::ENOENT {
+                    image.vanish();
+                }
                 image.owns.store(false, Ordering::Release);
             }
             Err(_) => {

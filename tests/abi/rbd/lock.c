@@ -403,6 +403,72 @@ TEST(rbd_owner_that_does_not_answer_but_watches_is_waited_for)
     check_waits(NULL, 0);
 }
 
+/* A notification that fails says nothing about who watches. */
+TEST(rbd_owner_that_could_not_be_asked_is_not_shut_out)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    struct rbd_request *write;
+
+    locked_node(&bs);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    ceph_stranger(ceph_header(IMAGE), HANDLE, "", 0);
+    ceph_fail_object(ceph_header(IMAGE), CEPH_NOTIFY, 0, 1, ETIMEDOUT);
+    write = rbd_start_write(&bs, 0, qiov);
+    ceph_wait_for(CEPH_NOTIFY, 2);
+    CHECK_INT(ceph_count(CEPH_BLOCKLIST), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+    ceph_stranger(NULL, 0, NULL, 0);
+    ceph_lock_as(IMAGE, 0, "", "");
+    CHECK_INT(tell(RELEASED), 1);
+    CHECK_INT(rbd_finish(write), 0);
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
+/* A write waits for a client that has the lock to make the image smaller. */
+static void check_write_behind_a_moved_end(uint64_t features, enum rbd_op op, unsigned flags)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    struct rbd_request *write;
+    size_t length;
+
+    ceph_image(IMAGE, OBJECTS * OBJECT, ORDER, features);
+    rbd_open_ok(&bs, IMAGE_OPTIONS, QBR_O_RDWR);
+    CHECK_INT(rbd.getlength(&bs), OBJECTS * OBJECT);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    ceph_stranger(ceph_header(IMAGE), HANDLE, "", 0);
+    write = rbd_start(loop_default(), (struct rbd_request) {
+        .op = op, .bs = &bs, .offset = 15 * OBJECT, .bytes = 512, .qiov = qiov, .flags = flags });
+    ceph_wait_for(CEPH_NOTIFY, 1);
+    ceph_resize(IMAGE, 4 * OBJECT + 100);
+    if (features & CEPH_OBJECT_MAP) {
+        ceph_map_resize(IMAGE, 5);
+    }
+    ceph_stranger(NULL, 0, NULL, 0);
+    ceph_lock_as(IMAGE, 0, "", "");
+    CHECK_INT(tell(RELEASED), 1);
+    CHECK_INT(rbd_finish(write), -EINVAL);
+    CHECK(!ceph_bytes(ceph_data(IMAGE, 15), &length));
+    CHECK_INT(ceph_image_size(IMAGE), 4 * OBJECT + 100);
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
+TEST(rbd_write_behind_an_end_that_moved_while_it_waited_is_refused)
+{
+    check_write_behind_a_moved_end(CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK, R_WRITE, 0);
+    check_write_behind_a_moved_end(CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK | CEPH_OBJECT_MAP, R_WRITE, 0);
+}
+
+TEST(rbd_zeroes_behind_an_end_that_moved_while_they_waited_are_refused)
+{
+    check_write_behind_a_moved_end(CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK, R_ZERO, 0);
+    check_write_behind_a_moved_end(CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK, R_ZERO, QBR_REQ_MAY_UNMAP);
+    check_write_behind_a_moved_end(CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK | CEPH_OBJECT_MAP, R_ZERO, 0);
+}
+
 TEST(rbd_request_for_the_lock_is_answered_by_its_holder_only)
 {
     BlockDriverState bs = { 0 };
@@ -454,6 +520,65 @@ TEST(rbd_lock_that_was_lost_with_the_watch_is_taken_again_before_the_next_write)
     CHECK_CONTAINS(warning_take(), "'a'");
     CHECK_INT(write_one(&bs), 0);
     CHECK_INT(ceph_log_count(" lock ["), 2);
+    rbd_close(&bs);
+}
+
+/* The watch breaks after the lock was taken and before anybody relies on it, and an administrator breaks the lock. */
+TEST(rbd_lock_that_was_lost_while_it_was_being_taken_is_taken_again)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    struct rbd_request *write;
+
+    locked_node(&bs);
+    ceph_mode(CEPH_READ_OP, CEPH_WHEN_RELEASED);
+    write = rbd_start_write(&bs, 0, qiov);
+    ceph_wait_for_held(1);
+    CHECK(ceph_release(0));
+    while (!ceph_log_count(" lock [")) {
+    }
+    ceph_wait_for_held(1);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    ceph_lock_as(IMAGE, 0, "", "");
+    ceph_wait_for_watches(ceph_header(IMAGE), 1);
+    ceph_mode(CEPH_READ_OP, CEPH_ON_THREAD);
+    ceph_release_all();
+    CHECK_INT(rbd_finish(write), 0);
+    CHECK_INT(ceph_log_count(" lock ["), 2);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
+/* Nobody knows then whether the lock is still ours; who asks for it is to get it all the same. */
+TEST(rbd_lock_whose_release_was_not_answered_is_given_back_to_who_asks_for_it)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_wait_for(CEPH_NOTIFY, 1);
+    ceph_fail_object(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, ETIMEDOUT);
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    CHECK_INT(tell(REQUEST), 1);
+    wait_until_free();
+    CHECK_INT(write_one(&bs), 0);
+    rbd_close(&bs);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+}
+
+TEST(rbd_lock_whose_taking_was_not_answered_is_given_back_to_who_asks_for_it)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    ceph_fail_object_late(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, ETIMEDOUT);
+    CHECK_INT(write_one(&bs), -ETIMEDOUT);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    CHECK_INT(ceph_count(CEPH_WRITE), 0);
+    CHECK_INT(tell(REQUEST), 1);
+    wait_until_free();
     rbd_close(&bs);
 }
 

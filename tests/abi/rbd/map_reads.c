@@ -113,6 +113,22 @@ TEST(rbd_map_that_another_client_marks_as_wrong_is_not_relied_on)
     rbd_close(&bs);
 }
 
+/* Others may have taken it for dead. */
+TEST(rbd_reads_without_a_watch_do_not_rely_on_the_map)
+{
+    BlockDriverState bs = { 0 };
+
+    mapped_node(&bs);
+    ceph_wait_for(CEPH_NOTIFY, 1);
+    ceph_close_gate(CEPH_WATCH);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    ceph_log_clear();
+    check_hole(&bs, 5 * OBJECT, 512);
+    CHECK_INT(ceph_log_count("read rbd_data"), 1);
+    ceph_open_gate(CEPH_WATCH);
+    rbd_close(&bs);
+}
+
 /* --- Block status ---------------------------------------------------------------------------------------------------------- */
 
 static void check_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int kind, int64_t expected)
@@ -181,5 +197,21 @@ TEST(rbd_status_of_a_snapshot_goes_by_its_own_map)
     check_status(&old, OBJECT, 15 * OBJECT, QBR_BLOCK_ZERO, 15 * OBJECT);
     CHECK_INT(ceph_log_count("rbd_data"), 0);
     rbd.close(&old);
+    rbd_close(&bs);
+}
+
+/* Another client has had the lock in between, and what it said of that has not arrived. */
+TEST(rbd_status_without_the_lock_knows_what_was_written_since)
+{
+    BlockDriverState bs = { 0 };
+
+    mapped_image();
+    rbd_open_ok(&bs, IMAGE_OPTIONS, 0);
+    check_status(&bs, 0, OBJECTS * OBJECT, QBR_BLOCK_ZERO, OBJECTS * OBJECT);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, "auto 1", "internal");
+    ceph_fill(ceph_data(IMAGE, 5), 0, 100, 0);
+    ceph_map_set(IMAGE, 5, CEPH_EXISTS);
+    ceph_lock_as(IMAGE, 0, "", "");
+    check_status(&bs, 0, OBJECTS * OBJECT, QBR_BLOCK_ZERO, 5 * OBJECT);
     rbd_close(&bs);
 }

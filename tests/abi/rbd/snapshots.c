@@ -40,6 +40,74 @@ TEST(rbd_snapshot_keeps_what_was_written_before)
     qiov_free(qiov);
 }
 
+/* Reads a snapshot that another node removes; with @is_told the reader hears of that. */
+static void check_reader_of_a_removed_snapshot(bool is_told, uint64_t features)
+{
+    BlockDriverState bs = { 0 }, old = { 0 };
+    QEMUIOVector *qiov = qiov_flat(512), *odd = qiov_new((const size_t[]) { 1000, OBJECT, 24, 0 });
+    int64_t pnum, map;
+    BlockDriverState *file = NULL;
+
+    ceph_image(IMAGE, OBJECTS * OBJECT, ORDER, features);
+    rbd_open_ok(&bs, IMAGE_OPTIONS, QBR_O_RDWR);
+    CHECK_INT(rbd_zero(&bs, 0, 8 * OBJECT, 0), 0);
+    CHECK_INT(rbd_snapshot(&bs, "one"), 0);
+    rbd_open_ok(&old, IMAGE_OPTIONS ",snapshot=one", 0);
+    check_hole(&old, 0, 512);
+    check_hole(&old, 12 * OBJECT, 512);
+    if (!is_told) {
+        ceph_fail(CEPH_NOTIFY, EIO);
+    }
+    CHECK_INT(delete(&bs, NULL, "one", ""), 0);
+    CHECK_INT(rbd_discard(&bs, 0, 8 * OBJECT), 0);
+    CHECK_INT(rbd_read(&old, 0, qiov), -ENOENT);
+    CHECK_INT(rbd_read(&old, OBJECT - 512, odd), -ENOENT);
+    if (is_told || !(features & CEPH_OBJECT_MAP)) {
+        CHECK_INT(rbd_run((struct rbd_request) { .op = R_STATUS, .bs = &old, .mode = QBR_WANT_ZERO, .bytes = 8 * OBJECT,
+                                                 .pnum = &pnum, .map = &map, .file = &file }), -ENOENT);
+    }
+    CHECK_CONTAINS(last_error_reported(), "'a': the snapshot that is read here was removed");
+    ceph_fail(CEPH_NOTIFY, 0);
+    rbd.close(&old);
+    rbd_close(&bs);
+    qiov_free(qiov);
+    qiov_free(odd);
+}
+
+TEST(rbd_reader_of_a_snapshot_that_was_removed_gets_errors_and_no_zeroes)
+{
+    check_reader_of_a_removed_snapshot(true, 0);
+    check_reader_of_a_removed_snapshot(true, CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK | CEPH_OBJECT_MAP);
+}
+
+TEST(rbd_reader_of_a_snapshot_that_did_not_hear_of_its_removal_gets_errors_and_no_zeroes)
+{
+    check_reader_of_a_removed_snapshot(false, 0);
+    check_reader_of_a_removed_snapshot(false, CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK | CEPH_OBJECT_MAP);
+}
+
+/* The map of a snapshot never changes: its holes are asked for once. */
+TEST(rbd_reads_of_holes_of_a_snapshot_ask_the_header_once_if_there_is_a_map)
+{
+    BlockDriverState bs = { 0 }, old = { 0 };
+    unsigned i;
+
+    ceph_image(IMAGE, OBJECTS * OBJECT, ORDER, CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK | CEPH_OBJECT_MAP);
+    rbd_open_ok(&bs, IMAGE_OPTIONS, QBR_O_RDWR);
+    CHECK_INT(rbd_snapshot(&bs, "one"), 0);
+    rbd_open_ok(&old, IMAGE_OPTIONS ",snapshot=one", 0);
+    ceph_log_clear();
+    check_hole(&old, 0, 512);
+    CHECK_CONTAINS(ceph_log(), "exec " "rbd_header");
+    ceph_log_clear();
+    for (i = 1; i < OBJECTS; i++) {
+        check_hole(&old, i * OBJECT, 512);
+    }
+    CHECK(!strstr(ceph_log(), "rbd_header"));
+    rbd.close(&old);
+    rbd_close(&bs);
+}
+
 TEST(rbd_goto_brings_back_content_and_size)
 {
     BlockDriverState bs = { 0 };

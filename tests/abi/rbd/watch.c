@@ -253,6 +253,21 @@ TEST(rbd_broken_watch_is_made_again_and_the_header_is_read)
     rbd_close(&bs);
 }
 
+/* Nothing was heard meanwhile, and nobody writes. */
+TEST(rbd_length_that_changed_without_a_watch_is_known_once_there_is_one)
+{
+    BlockDriverState bs = { 0 };
+
+    rbd_node(&bs);
+    ceph_close_gate(CEPH_WATCH);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    ceph_resize(IMAGE, 3 * OBJECT);
+    ceph_open_gate(CEPH_WATCH);
+    while (rbd.getlength(&bs) != 3 * OBJECT) {
+    }
+    rbd_close(&bs);
+}
+
 TEST(rbd_watch_that_breaks_again_and_again_is_made_each_time)
 {
     BlockDriverState bs = { 0 };
@@ -490,6 +505,24 @@ TEST(rbd_open_for_writing_fails_without_a_watch)
     ceph_image(IMAGE, OBJECT, ORDER, 0);
     ceph_fail(CEPH_WATCH, ETIMEDOUT);
     rbd_open_fails(IMAGE_OPTIONS, QBR_O_RDWR, ETIMEDOUT, "watching it");
+}
+
+TEST(rbd_reader_that_lost_its_image_with_the_watch_reads_no_zeroes)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_flat(512);
+
+    rbd_node(&bs);
+    ceph_close_gate(CEPH_WATCH);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    ceph_remove(ceph_header(IMAGE));
+    ceph_open_gate(CEPH_WATCH);
+    while (!errors_reported()) {
+    }
+    CHECK_CONTAINS(last_error_reported(), "'a': the image was removed");
+    CHECK_INT(rbd_read(&bs, 0, qiov), -ENOENT);
+    rbd_close(&bs);
+    qiov_free(qiov);
 }
 
 TEST(rbd_change_between_open_and_watch_is_seen)
