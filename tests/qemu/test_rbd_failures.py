@@ -149,7 +149,31 @@ def all_osds_stopped_and_continued(t):
     t.note(answers(found))
 
 
-@test(core=True, alone=True)
+@test(alone=True)
+def monitor_answers_with_more_in_flight_than_librados_takes_by_itself(t):
+    """Beyond 100 MiB librados has whoever submits the next request wait, unless it is told otherwise."""
+    ceph = sturdy(t)
+    size = 32 * MIB
+    make(t, "a", size, ceph=ceph)
+    data = some_bytes(size)
+    fill(t, data, ceph=ceph)
+    with Served(t, ceph=ceph) as client:
+        client.write(0, data[:4096])
+        usual = answer_times(client.daemon)
+        ceph.stop_osds()
+        try:
+            handles = [client.submit(READ, 0, size) for _ in range(5)]
+            found = queries_answer(client.daemon, usual)
+        finally:
+            ceph.cont_osds()
+        for _ in handles:
+            _, code, read_back = client.receive()
+            check(code == 0, f"a read failed with error {code}")
+            compare(data, read_back, "a read in flight")
+    t.note(answers(found))
+
+
+@test(alone=True)
 def objects_that_are_not_there_are_read_without_an_osd(t):
     """The object map says so: a read of one, and one over the border of two."""
     ceph = sturdy(t)

@@ -4,8 +4,9 @@
 
 #include "rbd.h"
 
-/* What the driver itself sets first, so that no submission waits. */
+/* What the driver itself sets first: that no submission waits, and how much a connection receives at once. */
 #define LIMITS "set objecter_inflight_ops=0\nset objecter_inflight_op_bytes=0\n"
+#define TUNED LIMITS "set ms_tcp_prefetch_max_size=16384\n"
 
 TEST(rbd_open_makes_the_settings_in_their_order)
 {
@@ -15,7 +16,7 @@ TEST(rbd_open_makes_the_settings_in_their_order)
     rbd_open_ok(&bs,
                 IMAGE_OPTIONS ",conf=/x.conf,user=vm,server.0.host=h,server.0.port=6789,server.1.host=::1,server.1.port=3300,"
                               "auth-client-required.0=cephx,auth-client-required.1=none", 0);
-    CHECK_TEXT(ceph_client_log(), "create vm\nconf /x.conf\n" LIMITS "set mon_host=h:6789;[::1]:3300\nset auth_client_required=cephx;none\n");
+    CHECK_TEXT(ceph_client_log(), "create vm\nconf /x.conf\n" TUNED "set mon_host=h:6789;[::1]:3300\nset auth_client_required=cephx;none\n");
     CHECK_INT(bs.flags_set, 1);
     CHECK_INT(bs.flags.zero, QBR_REQ_MAY_UNMAP | QBR_REQ_NO_FALLBACK);
     CHECK_INT(bs.flags.truncate, QBR_REQ_ZERO_WRITE);
@@ -30,9 +31,20 @@ TEST(rbd_open_without_a_configuration_file_goes_on)
     ceph_image(IMAGE, OBJECT, ORDER, 0);
     ceph_fail(CEPH_CONF_READ, ENOENT);
     rbd_open_ok(&bs, IMAGE_OPTIONS, 0);
-    CHECK_TEXT(ceph_client_log(), "create (default)\nconf (default)\n" LIMITS);
+    CHECK_TEXT(ceph_client_log(), "create (default)\nconf (default)\n" TUNED);
     rbd_close(&bs);
     rbd_open_fails(IMAGE_OPTIONS ",conf=/no.conf", 0, ENOENT, "/no.conf");
+}
+
+TEST(rbd_open_keeps_what_was_configured_about_receiving)
+{
+    BlockDriverState bs = { 0 };
+
+    ceph_image(IMAGE, OBJECT, ORDER, 0);
+    ceph_setting("ms_tcp_prefetch_max_size", "65536");
+    rbd_open_ok(&bs, IMAGE_OPTIONS, 0);
+    CHECK_TEXT(ceph_client_log(), "create (default)\nconf (default)\n" LIMITS);
+    rbd_close(&bs);
 }
 
 TEST(rbd_open_by_a_file_name_warns)
@@ -60,7 +72,7 @@ TEST(rbd_parse_filename_gives_options_that_open)
     CHECK_TEXT(options_get(options, "user"), "vm");
     CHECK_INT(rbd.open(&bs, as_qdict(options), 0, &error), 0);
     CHECK_INT(options_left(options), 0);
-    CHECK_TEXT(ceph_client_log(), "create vm\nconf /x.conf\n" LIMITS "set client_mount_timeout=5\n");
+    CHECK_TEXT(ceph_client_log(), "create vm\nconf /x.conf\n" TUNED "set client_mount_timeout=5\n");
     rbd_close(&bs);
     options_free(options);
 }
