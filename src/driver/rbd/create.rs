@@ -30,8 +30,6 @@ use crate::host::{spawn_blocking, Request};
 
 /// How often the directory of format 1 images is read again because another client has changed it.
 const MAX_TRIES: u32 = 100;
-/// More objects than this can't have an object map.
-const MAX_MAPPED_OBJECTS: u64 = 256_000_000;
 
 /// Creates an image. It never takes the place of one that is there, and leaves nothing behind if it fails.
 ///
@@ -124,7 +122,7 @@ impl Maker<'_> {
         let features = new.features.for_create(!new.layout.is_plain(), new.pools.is_some())?;
         let objects = new.layout.object_count(new.size);
         let has_map = features.contains(Features::OBJECT_MAP);
-        if has_map && objects > MAX_MAPPED_OBJECTS {
+        if has_map && objects > object_map::MAX_OBJECTS {
             return Err(self.failed("it has too many objects for an object map")(Errno::EFBIG));
         }
         let (name, id) = (self.name.to_bytes(), new.id.as_str().as_bytes());

@@ -245,11 +245,11 @@ impl Map {
             return Ok(());
         }
         self.guarded(image, rq, WriteOp::new()?, &object_map::resize(count, State::Absent)).await?;
-        let mut states = self.states_mut();
-        if let Some(resized) = std::mem::take(&mut *states).resize(count, State::Absent) {
-            *states = resized;
+        if self.states_mut().resize(count, State::Absent) {
+            Ok(())
+        } else {
+            Err(Errno::EFBIG.into())
         }
-        Ok(())
     }
 
     /// After the snapshot `id` was made: copies the map for it, and has nothing changed since.
@@ -337,9 +337,11 @@ impl Map {
     }
 
     /// Puts another map in the place of this one, with as many objects.
-    async fn replace(&self, image: &Image, rq: &Request, states: ObjectMap) -> Result<(), Error> {
+    async fn replace(&self, image: &Image, rq: &Request, mut states: ObjectMap) -> Result<(), Error> {
         let count = self.states().len();
-        let states = states.resize(count, State::Exists).ok_or(Errno::EFBIG)?;
+        if !states.resize(count, State::Exists) {
+            return Err(Errno::EFBIG.into());
+        }
         self.guarded(image, rq, WriteOp::new()?, &object_map::save(&states)).await?;
         *self.states_mut() = states;
         Ok(())
@@ -441,6 +443,10 @@ async fn remake(
     let call = object_map::resize(count, State::Exists);
     let op = op.exec(call.class(), call.method(), call.input());
     acknowledged(image.meta.change(rq, object, op).await?)?;
-    let map = ObjectMap::default().resize(count, State::Exists);
-    map.ok_or(Errno::EFBIG)
+    let mut map = ObjectMap::default();
+    if map.resize(count, State::Exists) {
+        Ok(map)
+    } else {
+        Err(Errno::EFBIG)
+    }
 }

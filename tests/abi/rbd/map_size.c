@@ -40,6 +40,59 @@ TEST(rbd_map_shrinks_after_the_image)
     rbd_close(&bs);
 }
 
+/* Refused before anything is changed, and the map is what it was. */
+static void check_is_not_too_large(BlockDriverState *bs, QEMUIOVector *qiov)
+{
+    CHECK_INT(ceph_image_size(IMAGE), OBJECTS << 12);
+    CHECK_INT(ceph_log_count("object_map_resize"), 0);
+    CHECK_INT(ceph_flags(IMAGE), 0);
+    CHECK_INT(rbd_write(bs, 5 << 12, qiov), 0);
+    check_map_state(5, CEPH_EXISTS);
+    CHECK_INT(rbd_truncate(bs, 20 << 12), 0);
+    CHECK_INT(ceph_map_count(IMAGE), 20);
+}
+
+TEST(rbd_image_with_a_map_does_not_get_more_objects_than_a_map_can_have)
+{
+    const int64_t most = (int64_t)256000000 << 12;
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    Error *error = NULL;
+
+    ceph_image(IMAGE, OBJECTS << 12, 12, MAPPED);
+    mapped_open(&bs);
+    CHECK_INT(rbd_run((struct rbd_request) { .op = R_TRUNCATE, .bs = &bs, .offset = most + 1, .errp = &error }), -EFBIG);
+    CHECK_CONTAINS(error->message, "1048576000001");
+    error_free(error);
+    check_is_not_too_large(&bs, qiov);
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
+TEST(rbd_write_does_not_make_more_objects_than_a_map_can_have)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+
+    ceph_image(IMAGE, OBJECTS << 12, 12, MAPPED);
+    mapped_open(&bs);
+    CHECK_INT(rbd_write(&bs, (int64_t)256000000 << 12, qiov), -EFBIG);
+    check_is_not_too_large(&bs, qiov);
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
+TEST(rbd_image_without_a_map_can_have_any_number_of_objects)
+{
+    BlockDriverState bs = { 0 };
+
+    ceph_image(IMAGE, OBJECTS << 12, 12, CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK);
+    rbd_open_ok(&bs, IMAGE_OPTIONS, QBR_O_RDWR);
+    CHECK_INT(rbd_truncate(&bs, (int64_t)256000001 << 12), 0);
+    CHECK_INT(ceph_image_size(IMAGE), (int64_t)256000001 << 12);
+    rbd_close(&bs);
+}
+
 TEST(rbd_shrink_with_a_map_removes_only_what_is_there)
 {
     BlockDriverState bs = { 0 };
