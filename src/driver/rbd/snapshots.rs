@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::connect::text;
-use super::error::{ignore, Error};
+use super::error::{ignore, is_refusal, Error};
 use super::format::calls;
 use super::format::features::Features;
 use super::format::header::Snapshot;
@@ -284,22 +284,6 @@ fn removed_snapshot<'a>(snapshots: &'a [Snapshot], name: &[u8]) -> Option<&'a Sn
         SnapshotKind::Trash { original_name, .. } => original_name == name && snapshot.info.child_count == 0,
         _ => false,
     })
-}
-
-/// Whether the header has refused a change, so that it was surely not made.
-fn is_refusal(errno: Errno) -> bool {
-    const REFUSALS: [i32; 9] = [
-        libc::EEXIST,
-        libc::ESTALE,
-        libc::EDQUOT,
-        libc::EINVAL,
-        libc::ENOENT,
-        libc::EPERM,
-        libc::EACCES,
-        libc::EROFS,
-        libc::EOPNOTSUPP,
-    ];
-    REFUSALS.contains(&errno.code())
 }
 
 /// Whether a snapshot can have that name.
