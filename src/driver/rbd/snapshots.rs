@@ -20,6 +20,7 @@ use super::format::{format1, names};
 use super::image::Head;
 use super::lookup::Kind;
 use super::map;
+use super::refusal;
 use super::state::Rbd;
 use crate::errno::{Errno, ToErrno};
 use crate::host::{spawn_blocking, Request};
@@ -64,10 +65,10 @@ impl Rbd {
         if !id.is_empty() && id != name {
             return Err(failed("create", name, Errno::EINVAL));
         }
-        let mut head = self.image.alone(rq).await.map_err(|error| failed("create", name, error.errno()))?;
+        let mut head = self.image.alone(rq).await.map_err(|error| failed_by("create", name, error))?;
         let added = self.add_snapshot(rq, &mut head, name).await;
         drop(head);
-        added.map_err(|error| failed("create", name, error.errno()))?;
+        added.map_err(|error| failed_by("create", name, error))?;
         self.image.announce(rq).await;
         Ok(())
     }
@@ -155,7 +156,8 @@ impl Rbd {
     /// Removes a snapshot. QEMU may name it by its id, which is its name.
     ///
     /// # Errors
-    /// `EINVAL` without a name, or with another id; `ENOENT`; `EBUSY` if it is protected; the cluster's.
+    /// `EINVAL` without a name, or with another id; `ENOENT`; `EBUSY` if it is protected; `ENOTSUP` if it still sees a parent; the
+    /// cluster's.
     pub async fn snapshot_delete(
         &self,
         rq: &Request,
@@ -168,13 +170,13 @@ impl Rbd {
         if id.is_some_and(|id| !id.is_empty() && id != name) {
             return Err(failed("delete", name, Errno::EINVAL));
         }
-        let mut head = self.image.alone(rq).await.map_err(|error| failed("delete", name, error.errno()))?;
+        let mut head = self.image.alone(rq).await.map_err(|error| failed_by("delete", name, error))?;
         let removed = self.remove_snapshot(rq, &mut head, name).await.inspect_err(|_| {
             // How far it came only the header knows.
             self.image.stale.store(true, Ordering::Release);
         });
         drop(head);
-        removed.map_err(|error| failed("delete", name, error.errno()))?;
+        removed.map_err(|error| failed_by("delete", name, error))?;
         self.image.announce(rq).await;
         Ok(())
     }
@@ -188,6 +190,8 @@ impl Rbd {
         if snapshot.protection != Protection::Unprotected {
             return Err(Errno::EBUSY.into());
         }
+        // The last one of them would have to be taken off the parent's list of children.
+        refusal::check_snapshot(snapshot)?;
         match &self.image.kind {
             Kind::Format1 { .. } => {
                 self.image.reader.remove_snapshot_id(rq, id).await?;
@@ -226,12 +230,12 @@ impl Rbd {
     /// Gives the image the content and the size that it had at a snapshot.
     ///
     /// # Errors
-    /// `ENOENT`; the cluster's, and then some objects may have been rolled back and others not.
+    /// `ENOENT`; `ENOTSUP` if it still sees a parent; the cluster's, and then some objects may have been rolled back and others not.
     pub async fn snapshot_goto(&self, rq: &Request, name: &[u8]) -> Result<(), Error> {
-        let mut head = self.image.alone(rq).await.map_err(|error| failed("go to", name, error.errno()))?;
+        let mut head = self.image.alone(rq).await.map_err(|error| failed_by("go to", name, error))?;
         let done = self.roll_back(rq, &mut head, name).await;
         drop(head);
-        done.map_err(|error| failed("go to", name, error.errno()))?;
+        done.map_err(|error| failed_by("go to", name, error))?;
         self.image.announce(rq).await;
         Ok(())
     }
@@ -239,6 +243,8 @@ impl Rbd {
     /// Rolls all objects back, those of the image as it is and those that it had.
     async fn roll_back(&self, rq: &Request, head: &mut Head, name: &[u8]) -> Result<(), Error> {
         let snapshot = users_snapshot(&head.snapshots, name).ok_or(Errno::ENOENT)?;
+        // What it has of the parent would become zeroes.
+        refusal::check_snapshot(snapshot)?;
         let (id, size) = (snapshot.info.id, snapshot.info.size);
         let layout = self.image.identity.layout;
         let then = map::of_snapshot(&self.image, rq, snapshot).await?;
@@ -296,6 +302,14 @@ fn check_name(name: &[u8]) -> Result<(), Error> {
     }
     names::check_image(name)?;
     Ok(())
+}
+
+/// What goes wrong with a snapshot; a feature that stands against it has words of its own.
+fn failed_by(what: &'static str, name: &[u8], error: Error) -> Error {
+    match error {
+        Error::Feature(error) => error.into(),
+        error => failed(what, name, error.errno()),
+    }
 }
 
 /// What goes wrong with a snapshot.
