@@ -19,7 +19,7 @@ use super::format::replies::{self, Protection};
 use super::format::{format1, names};
 use super::image::Head;
 use super::lookup::Kind;
-use super::map;
+use super::map::{self, is_full};
 use super::refusal;
 use super::state::Rbd;
 use crate::errno::{Errno, ToErrno};
@@ -83,6 +83,14 @@ impl Rbd {
         loop {
             // Numbers belong to the pool with the data.
             let id = image.reader.create_snapshot_id(rq).await?;
+            // Before anybody knows of the snapshot: without space for the copy there is none.
+            let copied = self.copy_map(rq, head, id).await;
+            if let Err(errno) = copied {
+                if is_full(errno) {
+                    self.forget_number(rq, head, id).await;
+                    return Err(errno.into());
+                }
+            }
             let call = match &image.kind {
                 Kind::Format1 { .. } => format1::snap_add(name, id),
                 Kind::Format2(_) => calls::snapshot_add(name, id),
@@ -95,8 +103,7 @@ impl Rbd {
                     image.stale.store(true, Ordering::Release);
                     return Err(errno.into());
                 }
-                // The number was never used; if it can't be given back it is only lost.
-                ignore(image.reader.remove_snapshot_id(rq, id).await);
+                self.forget_number(rq, head, id).await;
                 if errno.code() != libc::ESTALE || tries >= MAX_TRIES {
                     return Err(errno.into());
                 }
@@ -105,16 +112,31 @@ impl Rbd {
                 continue;
             }
             // Whatever becomes of the map, the snapshot is there.
-            let mapped = self.map_snapshot(rq, head, id).await;
+            let mapped = self.map_snapshot(rq, head, id, copied.is_ok()).await;
             return self.adopt(rq, head).await.and(mapped);
         }
     }
 
-    /// Keeps the object map for a new snapshot.
-    async fn map_snapshot(&self, rq: &Request, head: &Head, id: u64) -> Result<(), Error> {
+    /// Gives back the number of a snapshot that was not made, and what there is of its map; what can't be given back is only lost.
+    async fn forget_number(&self, rq: &Request, head: &Head, id: u64) {
+        if let (Some(_), Kind::Format2(image)) = (&head.map, &self.image.kind) {
+            let removed = self.image.meta.remove(rq, &image.object_map(Some(id))).await;
+            ignore(removed.and_then(Errno::check).map(drop));
+        }
+        ignore(self.image.reader.remove_snapshot_id(rq, id).await);
+    }
+
+    /// Keeps the object map for a snapshot that is about to be made.
+    async fn copy_map(&self, rq: &Request, head: &Head, id: u64) -> Result<(), Errno> {
         let (Some(map), Kind::Format2(image)) = (&head.map, &self.image.kind) else { return Ok(()) };
+        map.copy(&self.image, rq, &image.object_map(Some(id))).await
+    }
+
+    /// Has the object map know a new snapshot.
+    async fn map_snapshot(&self, rq: &Request, head: &Head, id: u64, copied: bool) -> Result<(), Error> {
+        let Some(map) = &head.map else { return Ok(()) };
         let fast_diff = head.state.features.contains(Features::FAST_DIFF);
-        map.snapshot(&self.image, rq, id, &image.object_map(Some(id)), fast_diff).await
+        map.snapshot(&self.image, rq, id, copied, fast_diff).await
     }
 
     /// Has the object maps forget a snapshot that is about to be removed.

@@ -137,6 +137,29 @@ TEST(rbd_image_grows_with_a_map_that_does_not)
     rbd_close(&bs);
 }
 
+TEST(rbd_image_does_not_grow_if_there_is_no_space_for_the_map)
+{
+    static const int errors[] = { ENOSPC, EDQUOT };
+    BlockDriverState bs = { 0 };
+    unsigned i;
+
+    mapped_node(&bs);
+    for (i = 0; i < 2; i++) {
+        ceph_fail_object(MAP, CEPH_WRITE_OP, 0, 1, errors[i]);
+        CHECK_INT(rbd_truncate(&bs, 20 * OBJECT), -errors[i]);
+        ceph_fail_object(MAP, CEPH_WRITE_OP, 0, 1, errors[i]);
+        CHECK_INT(write_object(&bs, 19), -errors[i]);
+        CHECK_INT(ceph_image_size(IMAGE), OBJECTS * OBJECT);
+        CHECK_INT(ceph_flags(IMAGE), 0);
+        CHECK_INT(write_object(&bs, 5), 0);
+    }
+    CHECK_INT(rbd_truncate(&bs, 20 * OBJECT), 0);
+    CHECK_INT(ceph_map_count(IMAGE), 20);
+    CHECK_INT(write_object(&bs, 19), 0);
+    check_map_state(19, CEPH_EXISTS);
+    rbd_close(&bs);
+}
+
 TEST(rbd_image_does_not_grow_if_the_map_can_neither_grow_nor_be_marked)
 {
     BlockDriverState bs = { 0 };
@@ -164,6 +187,22 @@ TEST(rbd_map_that_has_grown_without_the_image_is_right)
     CHECK_INT(ceph_map_count(IMAGE), 18);
     CHECK_INT(write_object(&bs, 17), 0);
     CHECK_INT(ceph_flags(IMAGE), 0);
+    rbd_close(&bs);
+}
+
+/* Nothing is wrong with a map that is too long. */
+TEST(rbd_image_shrinks_if_there_is_no_space_for_another_map)
+{
+    BlockDriverState bs = { 0 };
+
+    mapped_node(&bs);
+    ceph_fail_object(MAP, CEPH_WRITE_OP, 0, 1, ENOSPC);
+    CHECK_INT(rbd_truncate(&bs, 15 * OBJECT), 0);
+    CHECK_INT(ceph_image_size(IMAGE), 15 * OBJECT);
+    CHECK_INT(ceph_map_count(IMAGE), OBJECTS);
+    CHECK_INT(ceph_flags(IMAGE), 0);
+    CHECK_INT(rbd_truncate(&bs, 14 * OBJECT), 0);
+    CHECK_INT(ceph_map_count(IMAGE), 14);
     rbd_close(&bs);
 }
 
