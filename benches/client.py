@@ -14,7 +14,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 
-TIMEOUT = 120
+# Of a whole command nothing may be seen until it ends.
+TIMEOUT = 600
 # Seconds that a client has to end by itself.
 PATIENCE = float(os.environ.get("QBR_BENCH_PATIENCE", "0"))
 

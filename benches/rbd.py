@@ -19,6 +19,14 @@ OBJECT_SIZE = 4 << 20
 SIZES = {"4k": 4 << 10, "1m": 1 << 20}
 DEPTHS = (1, 32)
 IMAGE = "bench.img"
+# Images of which next to nothing is written, with the features that images have by default.
+THIN = {"thin-200g": 200 << 30, "thin-50t": 50 << 40}
+THIN_FEATURES = "layering,exclusive-lock,object-map,fast-diff,deep-flatten"
+# So many objects of each are written, far apart, and so much of each object.
+THIN_OBJECTS = 64
+THIN_BYTES = 64 << 10
+# What takes the C driver long runs only if it is asked for.
+SLOW = ("map-thin-50t", "convert-thin-50t")
 
 
 class Rbd:
@@ -68,22 +76,34 @@ class Rbd:
         return [self.qemu_img, "bench", "-f", "raw", "-t", work.cache, "-c", str(count), "-d", str(work.depth), "-s",
                 str(work.size), "-S", str(work.step), *write, "null-co://" if subject == "null" else self._name()]
 
-    def _name(self):
-        return f"rbd:{self._pool}/{IMAGE}:id={self._user}:conf={self._conf}"
+    def _name(self, image=IMAGE):
+        return f"rbd:{self._pool}/{image}:id={self._user}:conf={self._conf}"
+
+    def _rbd_create(self, image, size, features):
+        return ["rbd", "-c", self._conf, "--id", self._user, "create", f"{self._pool}/{image}", "--size", f"{size}B",
+                "--object-size", f"{OBJECT_SIZE}B", "--image-feature", features]
 
     def _loop(self, op, *numbers):
         numbers = map(str, (IMAGE_SIZE, OBJECT_SIZE, *numbers))
         return [self._bare, self._conf, self._user, self._pool, IMAGE, op, *numbers]
 
     def prepare(self):
-        """Commands that make the image, and all of its objects."""
-        yield ["rbd", "-c", self._conf, "--id", self._user, "create", f"{self._pool}/{IMAGE}", "--size",
-               f"{IMAGE_SIZE}B", "--object-size", f"{OBJECT_SIZE}B", "--image-feature", self._features]
+        """Commands that make the image, and all of its objects; and the thin ones, with a few."""
+        yield self._rbd_create(IMAGE, IMAGE_SIZE, self._features)
         yield self._loop("write", 1 << 20, 1 << 20, 8, IMAGE_SIZE >> 20)
+        for image, size in THIN.items():
+            yield self._rbd_create(image, size, THIN_FEATURES)
+            writes = (f"write -P 1 {number * (size // THIN_OBJECTS)} {THIN_BYTES}" for number in range(THIN_OBJECTS))
+            yield ["qemu-io", "-f", "raw", *(word for write in writes for word in ("-c", write)), self._name(image)]
 
     def commands(self):
         """Whole commands: name, arguments, and the text that ends their output where the output counts."""
         yield "info", [self.qemu_img, "info", self._name()], None
+        for image, size in THIN.items():
+            yield f"map-{image}", [self.qemu_img, "map", "-f", "raw", "--output=json", self._name(image)], None
+            # To nowhere: what is measured is how the source is read.
+            yield f"convert-{image}", [self.qemu_img, "convert", "-f", "raw", "-n", "--target-is-zero", "--target-image-opts",
+                                       self._name(image), f"driver=null-co,size={size}"], None
 
 
 Driver = Rbd

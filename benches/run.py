@@ -107,8 +107,9 @@ class Bench:
                 count = entry["counts"][subject]
                 argv, env = self._driver.io(subject, work, count), self._driver.env(subject)
                 entry["samples"][subject].append(measure_io(argv, env, count, self._driver.module(subject)))
+        slow = getattr(self._spec, "SLOW", ()) if not self._only else ()
         for name, argv, until in self._driver.commands():
-            if self._only in name:
+            if self._only in name and name not in slow:
                 samples = self.results["commands"].setdefault(name, {s: [] for s in self._spec.DRIVERS})
                 for subject in turned(self._spec.DRIVERS, number):
                     samples[subject].append(measure_command(argv, self._driver.env(subject), until))

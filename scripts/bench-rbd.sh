@@ -5,6 +5,8 @@
 # BENCH_SUITE is the Debian whose stock QEMU and Ceph are used: trixie (default), or bookworm. BENCH_FEATURES are the
 # image's features, as `rbd create --image-feature` has them (default: layering). With BENCH_REALTIME=1 cluster and clients
 # keep everything else off the processors while they have work, which makes figures of a busy machine comparable.
+# BENCH_ONLY=thin: qemu-img map and convert of thin images of 200 GiB, and of 50 TiB, which a full run leaves out as they take
+# the C driver long.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -4,8 +4,8 @@
 #
 # Variables: BENCH_DRIVER (gluster, quorum, rbd or replication; default all), BENCH_ROUNDS (default 5), BENCH_SECONDS (of
 # I/O per run, default 2, and 0.3 for quorum and replication), BENCH_ONLY (only workloads and commands whose name contains
-# this text, as in "read-4k", "qd1-", "null3", "info"), BENCH_OUT (default build/bench), BENCH_MODULES (a folder with other
-# modules of this project to measure than those of this checkout). More are in scripts/bench-DRIVER.sh.
+# this text, as in "read-4k", "qd1-", "null3", "info", "thin"), BENCH_OUT (default build/bench), BENCH_MODULES (a folder with
+# other modules of this project to measure than those of this checkout). More are in scripts/bench-DRIVER.sh.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -3,11 +3,11 @@
 
 import json
 
-from lib.harness import check, test, wait_for
+from lib.harness import Skip, check, test, wait_for
 from lib.model import compare
 from lib.nbd import WRITE, Client, NbdError
-from lib.qmp import Daemon
-from lib.rbd import MIB, exported, make, node, some_bytes
+from lib.qmp import Daemon, QmpError
+from lib.rbd import FEATURES, MIB, exported, info, make, node, snapshots, some_bytes
 
 
 def pool_with_data(t, name):
@@ -84,3 +84,33 @@ def write_into_a_full_pool_fails_in_time_with_rados_osd_op_timeout(t):
             wait_for(lambda: fails() is None, 30, "writes working again")
         check(daemon.quit() == 0, daemon.output())
     t.note(f"NBD error {code}")
+
+
+@test(alone=True)
+def growth_and_snapshot_in_a_full_pool_fail_and_leave_the_object_map_as_it_is(t):
+    if FEATURES is not None and "object-map" not in FEATURES:
+        raise Skip("images have no object map here")
+    ceph = pool_with_data(t, "quota-map")
+    changes = [("block_resize", {"node-name": "r", "size": 64 << 30}), ("blockdev-snapshot-internal-sync", {"device": "r", "name": "s"})]
+    with Daemon(t.cell, t.work) as daemon:
+        daemon.add(node(t, pool="quota-map", ceph=ceph))
+        with Client(t.work, daemon.export("r"), "r") as client:
+            # The lock, and with it the map.
+            client.write(0, some_bytes(MIB))
+            make_full(ceph, "quota-map")
+            for command, arguments in changes:
+                try:
+                    daemon.raw(command, arguments)
+                except QmpError as error:
+                    check("quota" in str(error), error)
+                else:
+                    check(False, f"{command} has found space")
+            found = info(t, pool="quota-map", ceph=ceph)
+            check(found["flags"] == [] and found["size"] == 16 * MIB and found["snapshot_count"] == 0, found)
+            more_space(ceph, "quota-map")
+            for command, arguments in changes:
+                daemon.raw(command, arguments)
+            client.write(8 * MIB, b"w" * 65536)
+        check(daemon.quit() == 0, daemon.output())
+    found = info(t, pool="quota-map", ceph=ceph)
+    check(found["flags"] == [] and found["size"] == 64 << 30 and snapshots(t, pool="quota-map", ceph=ceph) == ["s"], found)

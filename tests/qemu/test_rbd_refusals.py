@@ -5,7 +5,7 @@ from lib.harness import cases, check, test
 from lib.model import compare
 from lib.nbd import Client, NbdError
 from lib.qmp import Daemon, QmpError
-from lib.rbd import MIB, FEATURES, POOL, c_cell, exported, fill, info, make, node, plain, read, some_bytes, spec, url
+from lib.rbd import MIB, FEATURES, POOL, c_cell, exported, fill, info, make, node, plain, read, snapshots, some_bytes, spec, url
 
 LOCKING = ("layering", "exclusive-lock")
 
@@ -90,6 +90,35 @@ def clone_is_refused_and_a_flattened_one_is_not(t):
     check(opens(t, "b") is None, "the flattened clone")
     compare(data, read(t, url(t, "b")), "the flattened clone")
     plain(t).rbd("snap", "unprotect", f"{spec(t)}@s")
+
+
+@test(core=True)
+def snapshot_that_needs_the_parent_of_a_flattened_clone_is_refused(t):
+    old, new = some_bytes(2 * MIB), some_bytes(2 * MIB, 2)
+    make(t, "a", 2 * MIB)
+    fill(t, old)
+    ceph = plain(t)
+    ceph.rbd("snap", "create", "--no-progress", f"{spec(t)}@s")
+    ceph.rbd("snap", "protect", f"{spec(t)}@s")
+    # Without deep-flatten the snapshots of the clone stay clones.
+    ceph.rbd("clone", "--image-feature", "layering", f"{spec(t)}@s", spec(t, "b"))
+    ceph.rbd("snap", "create", "--no-progress", f"{spec(t, 'b')}@old")
+    ceph.rbd("flatten", "--no-progress", spec(t, "b"))
+    ceph.rbd("snap", "create", "--no-progress", f"{spec(t, 'b')}@new")
+    fill(t, new, where="b")
+    for args in (["-a", "old"], ["-d", "old"]):
+        done = t.cell.run("qemu-img", "snapshot", *args, url(t, "b"), cwd=t.work)
+        check(done.status == 1 and "still needs the parent" in done.err and "'old'" in done.err, done)
+    done = t.cell.run("qemu-img", "info", url(t, "b@old"), cwd=t.work)
+    check(done.status == 1 and "clone" in done.err, done)
+    check(snapshots(t, "b") == ["old", "new"], snapshots(t, "b"))
+    compare(new, read(t, url(t, "b")), "the flattened clone")
+    compare(old, exported(t, "b@old"), "its old snapshot")
+    t.cell.run("qemu-img", "snapshot", "-a", "new", url(t, "b"), cwd=t.work)
+    compare(old, read(t, url(t, "b")), "the flattened clone after going back")
+    # As the message says; then nothing is registered with the parent any more.
+    ceph.rbd("snap", "rm", "--no-progress", f"{spec(t, 'b')}@old")
+    ceph.rbd("snap", "unprotect", f"{spec(t)}@s")
 
 
 @test()

@@ -5,6 +5,7 @@
 
 use std::ffi::{c_char, CStr, CString};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use super::pool::PoolHandle;
@@ -21,6 +22,7 @@ use crate::sys::rados::{
 #[derive(Debug)]
 pub struct Cluster {
     raw: NonNull<std::ffi::c_void>,
+    shut_out: AtomicBool,
 }
 
 // SAFETY: a rados_t may be used on any thread, says its header.
@@ -39,7 +41,8 @@ impl Cluster {
         let ret = unsafe { rados_create(&raw mut raw, user.map_or(ptr::null(), CStr::as_ptr)) };
         Errno::check(ret.into())?;
         // INVARIANT: the library has just made it.
-        NonNull::new(raw).map(|raw| Self { raw }).ok_or(Errno::ENOMEM)
+        let raw = NonNull::new(raw).ok_or(Errno::ENOMEM)?;
+        Ok(Self { raw, shut_out: AtomicBool::new(false) })
     }
 
     /// Reads a configuration file; without a name, those in the default places.
@@ -90,6 +93,17 @@ impl Cluster {
     pub fn instance_id(&self) -> u64 {
         // SAFETY: the cluster is valid (type invariant).
         unsafe { rados_get_instance_id(self.raw.as_ptr()) }
+    }
+
+    /// Notes that the cluster has shut this client out, which is final.
+    pub fn note_shut_out(&self) {
+        self.shut_out.store(true, Ordering::Release);
+    }
+
+    /// Whether that was noted.
+    #[must_use]
+    pub fn is_shut_out(&self) -> bool {
+        self.shut_out.load(Ordering::Acquire)
     }
 
     /// Shuts a client out, by its address: from here on nothing that it has sent, or will send, has an effect. Blocks on the

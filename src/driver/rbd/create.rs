@@ -4,7 +4,7 @@
 //! Creating an image. Runs in a coroutine; what blocks runs on other threads. Source: RBD format document, sections 3.3 and 9.1.
 //!
 //! Every step creates something that must not be there yet, so two clients never make the same image; a step that fails takes back
-//! the ones before it.
+//! the ones before it, and itself if nobody knows whether it was done.
 
 use std::ffi::{CStr, CString};
 use std::hash::{BuildHasher, Hasher};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::connect::{connect, pool, pool_named, text, HEADER_SIZE};
 use super::create_options::CreateOptions;
-use super::error::{ignore, Error};
+use super::error::{ignore, is_refusal, Error};
 use super::format::calls::{self, Call};
 use super::format::directory::{self, Directory1};
 use super::format::features::Features;
@@ -30,8 +30,6 @@ use crate::host::{spawn_blocking, Request};
 
 /// How often the directory of format 1 images is read again because another client has changed it.
 const MAX_TRIES: u32 = 100;
-/// More objects than this can't have an object map.
-const MAX_MAPPED_OBJECTS: u64 = 256_000_000;
 
 /// Creates an image. It never takes the place of one that is there, and leaves nothing behind if it fails.
 ///
@@ -124,7 +122,7 @@ impl Maker<'_> {
         let features = new.features.for_create(!new.layout.is_plain(), new.pools.is_some())?;
         let objects = new.layout.object_count(new.size);
         let has_map = features.contains(Features::OBJECT_MAP);
-        if has_map && objects > MAX_MAPPED_OBJECTS {
+        if has_map && objects > object_map::MAX_OBJECTS {
             return Err(self.failed("it has too many objects for an object map")(Errno::EFBIG));
         }
         let (name, id) = (self.name.to_bytes(), new.id.as_str().as_bytes());
@@ -133,27 +131,41 @@ impl Maker<'_> {
             add = exec(add, &directory::dir_assert_ready());
         }
         add = exec(add, &directory::dir_add_image(name, id));
-        self.change(names::DIRECTORY, add).await.map_err(self.failed("adding it to the directory"))?;
-
-        let done = self.create2_objects(new, &create, stripes.as_ref(), features, has_map, objects).await;
+        let done = match self.change(names::DIRECTORY, add).await {
+            Ok(()) => self.create2_objects(new, &create, stripes.as_ref(), features, has_map, objects).await,
+            Err(errno) => {
+                let failed = self.failed("adding it to the directory");
+                Err((failed(errno), reached(errno, Made::Nothing, Made::Entry)))
+            }
+        };
         if let Err((error, made)) = done {
-            // The other way round; what can't be removed now can't be helped.
-            if made >= Made::Map {
-                ignore(self.remove(&new.id.object_map(None)).await);
-            }
-            if made >= Made::Header {
-                ignore(self.remove(&new.id.header()).await);
-            }
-            if made >= Made::Id {
-                ignore(self.remove(&names::id_object(name)?).await);
-            }
-            ignore(self.finder.call(names::DIRECTORY, &directory::dir_remove_image(name, id)).await);
+            self.take_back2(&new.id, made).await;
             return Err(error);
         }
         Ok(())
     }
 
-    /// Creates the objects of a format 2 image; says what there is if a step fails.
+    /// Removes what there may be of a format 2 image, in the order in which images are removed; what can't be removed now can't be
+    /// helped.
+    async fn take_back2(&self, id: &ImageId, made: Made) {
+        let (name, id_bytes) = (self.name.to_bytes(), id.as_str().as_bytes());
+        if made >= Made::Header {
+            ignore(self.remove(&id.header()).await);
+        }
+        if made >= Made::Map {
+            ignore(self.remove(&id.object_map(None)).await);
+        }
+        if let Some(object) = names::id_object(name).ok().filter(|_| made >= Made::Id) {
+            // The object holds what the call has.
+            ignore(self.remove_own(&object, directory::set_id(id_bytes).input()).await);
+        }
+        if made >= Made::Entry {
+            // Of that id only.
+            ignore(self.finder.call(names::DIRECTORY, &directory::dir_remove_image(name, id_bytes)).await);
+        }
+    }
+
+    /// Creates the objects of a format 2 image; says what there may be if a step fails.
     async fn create2_objects(
         &self,
         new: &NewHeader,
@@ -165,11 +177,13 @@ impl Maker<'_> {
     ) -> Result<(), (Error, Made)> {
         let at = |made| move |error| (error, made);
         let no_memory = |errno: Errno| Error::from(errno);
+        let failed =
+            |what, before, this| move |errno| (self.failed(what)(errno), reached(errno, before, this));
         let id_object = names::id_object(self.name.to_bytes());
         let id_object = id_object.map_err(Error::from).map_err(at(Made::Entry))?;
         let op = WriteOp::new().map_err(no_memory).map_err(at(Made::Entry))?.create_exclusive();
         let set_id = self.change(&id_object, exec(op, &directory::set_id(new.id.as_str().as_bytes()))).await;
-        set_id.map_err(self.failed("creating its id")).map_err(at(Made::Entry))?;
+        set_id.map_err(failed("creating its id", Made::Entry, Made::Id))?;
 
         let all = self.finder.ask(names::DIRECTORY, &[calls::get_all_features()]).await;
         let all = all.map_err(self.failed("asking which features the cluster has")).map_err(at(Made::Id))?;
@@ -182,7 +196,7 @@ impl Maker<'_> {
         let header = new.id.header();
         let op = WriteOp::new().map_err(no_memory).map_err(at(Made::Id))?.create_exclusive();
         let created = self.change(&header, exec(op, create)).await;
-        created.map_err(self.failed("creating its header")).map_err(at(Made::Id))?;
+        created.map_err(failed("creating its header", Made::Id, Made::Header))?;
         if let Some(call) = stripes {
             let set = self.finder.call(&header, call).await;
             set.map_err(self.failed("setting its striping pattern")).map_err(at(Made::Header))?;
@@ -205,16 +219,30 @@ impl Maker<'_> {
             snap_seq: 0,
             snapshots: Vec::new(),
         };
-        self.change_directory1(|names, name| if names.insert(name) { Ok(()) } else { Err(Errno::EEXIST) })
-            .await
-            .map_err(self.failed("adding it to the directory"))?;
-        let op = WriteOp::new()?.create_exclusive().write(&header.encode(), 0);
-        let created = self.change(&names::header1(self.name.to_bytes())?, op).await;
-        if let Err(errno) = created {
-            let remove = |names: &mut Directory1, name: &[u8]| {
-                names.remove(name);
+        let (object, header) = (names::header1(self.name.to_bytes())?, header.encode());
+        let insert = |names: &mut Directory1, name: &[u8]| {
+            if names.insert(name) {
                 Ok(())
-            };
+            } else {
+                Err(Errno::EEXIST)
+            }
+        };
+        let remove = |names: &mut Directory1, name: &[u8]| {
+            names.remove(name);
+            Ok(())
+        };
+        if let Err(errno) = self.change_directory1(insert).await {
+            // An entry doesn't say whose it is; that of an image that is there stays.
+            if !is_refusal(errno) && self.is_missing(&object).await {
+                ignore(self.change_directory1(remove).await);
+            }
+            return Err(self.failed("adding it to the directory")(errno));
+        }
+        let op = WriteOp::new()?.create_exclusive().write(&header, 0);
+        if let Err(errno) = self.change(&object, op).await {
+            if !is_refusal(errno) {
+                ignore(self.remove_own(&object, &header).await);
+            }
             ignore(self.change_directory1(remove).await);
             return Err(self.failed("creating its header")(errno));
         }
@@ -279,15 +307,33 @@ impl Maker<'_> {
         self.finder.pool.change(self.finder.rq, object, op).await.and_then(Errno::check).map(drop)
     }
 
+    /// Whether an object is surely not there.
+    async fn is_missing(&self, object: &CStr) -> bool {
+        let there = self.finder.pool.exists(self.finder.rq, object).await.and_then(Errno::check);
+        there.is_err_and(|errno| errno == Errno::ENOENT)
+    }
+
+    /// Removes an object of that content: one of the same name may be another client's.
+    async fn remove_own(&self, object: &CStr, content: &[u8]) -> Result<(), Errno> {
+        let op = ReadOp::new()?.read(HEADER_SIZE);
+        let there = self.finder.pool.ask(self.finder.rq, object, op).await?;
+        if there.bytes(0) != content {
+            return Ok(());
+        }
+        self.change(object, WriteOp::new()?.assert_version(there.version()).remove()).await
+    }
+
     /// Removes an object.
     async fn remove(&self, object: &CStr) -> Result<(), Errno> {
         self.finder.pool.remove(self.finder.rq, object).await.and_then(Errno::check).map(drop)
     }
 }
 
-/// How far the creation of an image has come.
+/// How far the creation of an image has come, or may have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Made {
+    /// There is nothing of it.
+    Nothing,
     /// It is in the directory.
     Entry,
     /// Its id has an object.
@@ -296,6 +342,15 @@ enum Made {
     Header,
     /// It may have an object map.
     Map,
+}
+
+/// How far a step has come that fails: one whose answer was lost may have been done.
+fn reached(errno: Errno, before: Made, this: Made) -> Made {
+    if is_refusal(errno) {
+        before
+    } else {
+        this
+    }
 }
 
 /// Adds a call to a change.

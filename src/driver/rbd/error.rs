@@ -239,6 +239,22 @@ fn as_user(user: &str, errno: Errno) -> String {
 /// For what is done as well as it can be: that it failed changes nothing for who asked.
 pub(super) fn ignore(_: Result<(), Errno>) {}
 
+/// Whether the cluster has refused a change, so that it was surely not made.
+pub(super) fn is_refusal(errno: Errno) -> bool {
+    const REFUSALS: [i32; 9] = [
+        libc::EEXIST,
+        libc::ESTALE,
+        libc::EDQUOT,
+        libc::EINVAL,
+        libc::ENOENT,
+        libc::EPERM,
+        libc::EACCES,
+        libc::EROFS,
+        libc::EOPNOTSUPP,
+    ];
+    REFUSALS.contains(&errno.code())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::format::striping::LayoutError;

@@ -341,6 +341,7 @@ impl Image {
     /// This client was shut out of the cluster: nothing that it sends arrives any more, and that is final.
     pub(super) fn fence(&self) {
         self.owns.store(false, Ordering::Release);
+        self.meta.cluster().note_shut_out();
         if !self.fenced.swap(true, Ordering::AcqRel) {
             qemu::report_error(&Error::Fenced(self.text()).to_string());
         }

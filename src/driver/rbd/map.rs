@@ -225,46 +225,68 @@ impl Map {
         op: WriteOp,
         call: &calls::Call,
     ) -> Result<(), Error> {
+        match self.locked(image, rq, op, call).await? {
+            Ok(()) => Ok(()),
+            Err(_) => self.invalidate(image, rq, None).await,
+        }
+    }
+
+    /// Has the map's object do something, if the lock is ours: [`LOCK_LOST`]. The inner result is its answer.
+    async fn locked(
+        &self,
+        image: &Image,
+        rq: &Request,
+        op: WriteOp,
+        call: &calls::Call,
+    ) -> Result<Result<(), Errno>, Error> {
         let assert = lock::assert_locked(b"", b"");
         let op = op.exec(assert.class(), assert.method(), assert.input());
         let op = op.exec(call.class(), call.method(), call.input());
         match image.meta.change(rq, &self.object, op).await.and_then(Errno::check) {
-            Ok(_) => Ok(()),
             Err(errno) if errno == Errno::EBUSY => {
                 image.lose_lock();
                 Err(LOCK_LOST.into())
             }
             Err(errno) if errno.code() == libc::ESHUTDOWN => Err(image.noted(errno).into()),
-            Err(_) => self.invalidate(image, rq, None).await,
+            answer => Ok(answer.map(drop)),
         }
     }
 
-    /// Gives the map another number of objects. Those that go have to be absent, those that come are.
+    /// Gives the map another number of objects. Those that go have to be absent, those that come are. In a full pool it stays as
+    /// it is: [`is_full`].
     pub(super) async fn resize(&self, image: &Image, rq: &Request, count: u64) -> Result<(), Error> {
         if count == self.states().len() {
             return Ok(());
         }
-        self.guarded(image, rq, WriteOp::new()?, &object_map::resize(count, State::Absent)).await?;
-        let mut states = self.states_mut();
-        if let Some(resized) = std::mem::take(&mut *states).resize(count, State::Absent) {
-            *states = resized;
+        match self.locked(image, rq, WriteOp::new()?, &object_map::resize(count, State::Absent)).await? {
+            Ok(()) => {}
+            Err(errno) if is_full(errno) => return Err(errno.into()),
+            Err(_) => self.invalidate(image, rq, None).await?,
         }
-        Ok(())
+        if self.states_mut().resize(count, State::Absent) {
+            Ok(())
+        } else {
+            Err(Errno::EFBIG.into())
+        }
     }
 
-    /// After the snapshot `id` was made: copies the map for it, and has nothing changed since.
+    /// Copies the map for a snapshot.
+    pub(super) async fn copy(&self, image: &Image, rq: &Request, copy: &CStr) -> Result<(), Errno> {
+        let op = WriteOp::new()?.write_full(&self.states().encode());
+        let copied = image.meta.change(rq, copy, op).await.and_then(Errno::check);
+        copied.map(drop).map_err(|errno| image.noted(errno))
+    }
+
+    /// After the snapshot `id` was made: has nothing changed since. Without its copy of the map nobody knows what was there then.
     pub(super) async fn snapshot(
         &self,
         image: &Image,
         rq: &Request,
         id: u64,
-        copy: &CStr,
+        copied: bool,
         fast_diff: bool,
     ) -> Result<(), Error> {
-        let op = WriteOp::new()?.write_full(&self.states().encode());
-        let copied = image.meta.change(rq, copy, op).await.and_then(Errno::check);
-        if let Err(errno) = copied {
-            image.noted(errno);
+        if !copied {
             self.invalidate(image, rq, Some(id)).await?;
         }
         if fast_diff {
@@ -337,9 +359,11 @@ impl Map {
     }
 
     /// Puts another map in the place of this one, with as many objects.
-    async fn replace(&self, image: &Image, rq: &Request, states: ObjectMap) -> Result<(), Error> {
+    async fn replace(&self, image: &Image, rq: &Request, mut states: ObjectMap) -> Result<(), Error> {
         let count = self.states().len();
-        let states = states.resize(count, State::Exists).ok_or(Errno::EFBIG)?;
+        if !states.resize(count, State::Exists) {
+            return Err(Errno::EFBIG.into());
+        }
         self.guarded(image, rq, WriteOp::new()?, &object_map::save(&states)).await?;
         *self.states_mut() = states;
         Ok(())
@@ -370,6 +394,11 @@ pub(super) async fn load_unlocked(
         Err(errno) if errno.code() == libc::ESHUTDOWN => Err(image.noted(errno).into()),
         Err(_) => Ok(None),
     }
+}
+
+/// Whether there is no space for something new in the pool, by its size or by its quota. Nothing was changed then.
+pub(super) fn is_full(errno: Errno) -> bool {
+    [libc::ENOSPC, libc::EDQUOT].contains(&errno.code())
 }
 
 /// Whether an update makes a difference to an object. "Exists" stands for "exists unchanged", too, as in the cluster.
@@ -441,6 +470,10 @@ async fn remake(
     let call = object_map::resize(count, State::Exists);
     let op = op.exec(call.class(), call.method(), call.input());
     acknowledged(image.meta.change(rq, object, op).await?)?;
-    let map = ObjectMap::default().resize(count, State::Exists);
-    map.ok_or(Errno::EFBIG)
+    let mut map = ObjectMap::default();
+    if map.resize(count, State::Exists) {
+        Ok(map)
+    } else {
+        Err(Errno::EFBIG)
+    }
 }

@@ -81,7 +81,8 @@ pub fn open(
         }
         opened => opened,
     };
-    Ok(Rbd::new(opened?, options, connection, key))
+    let opened = opened.inspect_err(|error| connection.note(error.errno()))?;
+    Ok(Rbd::new(opened, options, connection, key))
 }
 
 /// Makes the node that takes `old`'s place, with other access to the same image. The connection stays, unless it was shut out of
@@ -94,11 +95,12 @@ pub fn reopen(old: &Rbd, access: Access) -> Result<Rbd, Error> {
         return Err(Error::SnapshotIsReadOnly(text(snapshot)));
     }
     let mut connection = old.connection.clone();
-    if old.image.check_fenced().is_err() {
+    if connection.cluster().is_shut_out() {
         connection = Connection::new(&old.options, old.key.as_ref())?;
     }
     let pool = pool(connection.cluster(), &old.options)?;
-    let opened = open_image(&pool, &old.options, access)?;
+    let opened = open_image(&pool, &old.options, access);
+    let opened = opened.inspect_err(|error| connection.note(error.errno()))?;
     Ok(Rbd::new(opened, old.options.clone(), connection, old.key.clone()))
 }
 

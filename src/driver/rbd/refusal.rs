@@ -6,6 +6,7 @@
 //! Nothing is guessed: a feature that isn't named in a table here is refused. Source: RBD format document, sections 4 and 22.
 
 use super::format::features::{Features, OpFeatures};
+use super::format::header::Snapshot;
 use crate::errno::{Errno, ToErrno};
 
 /// What an image is opened for.
@@ -45,6 +46,9 @@ pub enum FeatureError {
     /// A clone that still depends on its parent.
     #[error("the image is a clone, which is not supported: make it independent with 'rbd flatten'")]
     Clone,
+    /// A snapshot from when the image was a clone, which has become independent without its snapshots.
+    #[error("snapshot '{0}' still needs the parent of which the image was a clone, which is not supported: copy it with 'rbd cp', or remove it with 'rbd snap rm'")]
+    SnapshotOfClone(String),
     /// The image can be used but not maintained.
     #[error("the image has operations that this driver does not know ({0:#x}): resize and snapshots need a newer one")]
     UnknownOperation(u64),
@@ -53,9 +57,11 @@ pub enum FeatureError {
 impl ToErrno for FeatureError {
     fn errno(&self) -> Errno {
         match self {
-            Self::Unknown(_) | Self::Unsupported { .. } | Self::WriteUnsupported { .. } | Self::Clone => {
-                Errno::ENOTSUP
-            }
+            Self::Unknown(_)
+            | Self::Unsupported { .. }
+            | Self::WriteUnsupported { .. }
+            | Self::Clone
+            | Self::SnapshotOfClone(_) => Errno::ENOTSUP,
             Self::NonPrimary | Self::UnknownOperation(_) => Errno::EROFS,
         }
     }
@@ -125,6 +131,19 @@ pub fn check_parent(has_parent: bool) -> Result<(), FeatureError> {
         Err(FeatureError::Clone)
     } else {
         Ok(())
+    }
+}
+
+/// Whether one can go to a snapshot, or delete it: that would need the data of a parent, or be for its list of children.
+///
+/// # Errors
+/// If it still sees a parent.
+pub fn check_snapshot(snapshot: &Snapshot) -> Result<(), FeatureError> {
+    match snapshot.parent_overlap {
+        Some(_) => {
+            Err(FeatureError::SnapshotOfClone(String::from_utf8_lossy(&snapshot.info.name).into_owned()))
+        }
+        None => Ok(()),
     }
 }
 

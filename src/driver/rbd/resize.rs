@@ -7,21 +7,25 @@ use std::sync::atomic::Ordering;
 
 use super::error::Error;
 use super::format::calls;
+use super::format::features::Features;
 use super::format::format1;
+use super::format::object_map::MAX_OBJECTS;
 use super::format::striping::{check_size, Layout, ObjectRange};
 use super::image::Head;
 use super::io::acknowledged;
 use super::lookup::Kind;
+use super::map::is_full;
 use super::state::Rbd;
 use crate::backend::rados::WriteOp;
-use crate::errno::ToErrno;
+use crate::errno::{Errno, ToErrno};
 use crate::host::Request;
 
 impl Rbd {
     /// Sets the length to `size` bytes. What is added reads as zeroes; what is cut off is gone, except in snapshots.
     ///
     /// # Errors
-    /// The cluster's; `EROFS` if the image was not opened for writing, `EFBIG` for a size whose end has no offset.
+    /// The cluster's; `EROFS` if the image was not opened for writing, `EFBIG` for a size whose end has no offset, or for which an
+    /// object map would be too large.
     pub async fn truncate(&self, rq: &Request, size: u64) -> Result<(), Error> {
         check_size(size)?;
         let mut head = self.image.alone(rq).await?;
@@ -57,12 +61,15 @@ impl Rbd {
     async fn try_resize(&self, rq: &Request, head: &mut Head, size: u64) -> Result<(), Error> {
         let new = check_size(size)?;
         let old = u64::try_from(head.state.size).unwrap_or(0);
+        let count = self.image.identity.layout.object_count(size);
+        if size > old && count > MAX_OBJECTS && head.state.features.contains(Features::OBJECT_MAP) {
+            return Err(Errno::EFBIG.into());
+        }
         if size < old {
             // What can be reached is cut off before the header says so: a crash in between leaves holes, and never old data in an
             // image that grows again.
             self.trim(rq, head, size, old).await?;
         }
-        let count = self.image.identity.layout.object_count(size);
         if let Some(map) = head.map.as_ref().filter(|_| size > old) {
             map.resize(&self.image, rq, count).await?;
         }
@@ -83,7 +90,11 @@ impl Rbd {
             image.told.store(new, Ordering::Release);
         }
         if let Some(map) = head.map.as_ref().filter(|_| size < old) {
-            map.resize(&self.image, rq, count).await?;
+            match map.resize(&self.image, rq, count).await {
+                // One that is too long is right, too.
+                Err(Error::Errno(errno)) if is_full(errno) => {}
+                done => done?,
+            }
         }
         Ok(())
     }

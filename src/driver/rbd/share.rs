@@ -5,7 +5,7 @@
 //!
 //! A connection has threads and sockets of its own, which add up with many disks. Nodes share one if they connect in exactly the
 //! same way and are about different images: the cluster knows a client by its connection, and two nodes of one image have to be
-//! two clients.
+//! two clients. One that the cluster has shut out gets no new nodes.
 
 use std::env;
 use std::ffi::CString;
@@ -16,6 +16,7 @@ use super::error::Error;
 use super::options::Options;
 use super::state::Key;
 use crate::backend::rados::Cluster;
+use crate::errno::Errno;
 
 /// The environment variable that has nodes share connections, if it is "1".
 const VARIABLE: &str = "QBR_RBD_SHARE_CONNECTIONS";
@@ -77,7 +78,8 @@ impl Connection {
         for entry in shared.iter_mut().filter(|entry| entry.way == way) {
             entry.images.retain(|other| other.strong_count() > 0);
             let is_free = !entry.images.iter().filter_map(Weak::upgrade).any(|other| other == image);
-            if let Some(cluster) = entry.cluster.upgrade().filter(|_| is_free) {
+            let cluster = entry.cluster.upgrade().filter(|cluster| is_free && !cluster.is_shut_out());
+            if let Some(cluster) = cluster {
                 entry.images.push(Arc::downgrade(&image));
                 return Ok(Self { cluster, _image: image });
             }
@@ -86,6 +88,14 @@ impl Connection {
         let images = vec![Arc::downgrade(&image)];
         shared.push(Entry { way, cluster: Arc::downgrade(&cluster), images });
         Ok(Self { cluster, _image: image })
+    }
+
+    /// Looks at why an image could not be opened: that this client was shut out nobody else may have noticed yet. The next
+    /// attempt gets another connection.
+    pub(super) fn note(&self, errno: Errno) {
+        if errno.code() == libc::ESHUTDOWN {
+            self.cluster.note_shut_out();
+        }
     }
 
     /// The connection itself.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::connect::text;
-use super::error::{ignore, Error};
+use super::error::{ignore, is_refusal, Error};
 use super::format::calls;
 use super::format::features::Features;
 use super::format::header::Snapshot;
@@ -19,7 +19,8 @@ use super::format::replies::{self, Protection};
 use super::format::{format1, names};
 use super::image::Head;
 use super::lookup::Kind;
-use super::map;
+use super::map::{self, is_full};
+use super::refusal;
 use super::state::Rbd;
 use crate::errno::{Errno, ToErrno};
 use crate::host::{spawn_blocking, Request};
@@ -64,10 +65,10 @@ impl Rbd {
         if !id.is_empty() && id != name {
             return Err(failed("create", name, Errno::EINVAL));
         }
-        let mut head = self.image.alone(rq).await.map_err(|error| failed("create", name, error.errno()))?;
+        let mut head = self.image.alone(rq).await.map_err(|error| failed_by("create", name, error))?;
         let added = self.add_snapshot(rq, &mut head, name).await;
         drop(head);
-        added.map_err(|error| failed("create", name, error.errno()))?;
+        added.map_err(|error| failed_by("create", name, error))?;
         self.image.announce(rq).await;
         Ok(())
     }
@@ -82,6 +83,14 @@ impl Rbd {
         loop {
             // Numbers belong to the pool with the data.
             let id = image.reader.create_snapshot_id(rq).await?;
+            // Before anybody knows of the snapshot: without space for the copy there is none.
+            let copied = self.copy_map(rq, head, id).await;
+            if let Err(errno) = copied {
+                if is_full(errno) {
+                    self.forget_number(rq, head, id).await;
+                    return Err(errno.into());
+                }
+            }
             let call = match &image.kind {
                 Kind::Format1 { .. } => format1::snap_add(name, id),
                 Kind::Format2(_) => calls::snapshot_add(name, id),
@@ -94,8 +103,7 @@ impl Rbd {
                     image.stale.store(true, Ordering::Release);
                     return Err(errno.into());
                 }
-                // The number was never used; if it can't be given back it is only lost.
-                ignore(image.reader.remove_snapshot_id(rq, id).await);
+                self.forget_number(rq, head, id).await;
                 if errno.code() != libc::ESTALE || tries >= MAX_TRIES {
                     return Err(errno.into());
                 }
@@ -104,16 +112,31 @@ impl Rbd {
                 continue;
             }
             // Whatever becomes of the map, the snapshot is there.
-            let mapped = self.map_snapshot(rq, head, id).await;
+            let mapped = self.map_snapshot(rq, head, id, copied.is_ok()).await;
             return self.adopt(rq, head).await.and(mapped);
         }
     }
 
-    /// Keeps the object map for a new snapshot.
-    async fn map_snapshot(&self, rq: &Request, head: &Head, id: u64) -> Result<(), Error> {
+    /// Gives back the number of a snapshot that was not made, and what there is of its map; what can't be given back is only lost.
+    async fn forget_number(&self, rq: &Request, head: &Head, id: u64) {
+        if let (Some(_), Kind::Format2(image)) = (&head.map, &self.image.kind) {
+            let removed = self.image.meta.remove(rq, &image.object_map(Some(id))).await;
+            ignore(removed.and_then(Errno::check).map(drop));
+        }
+        ignore(self.image.reader.remove_snapshot_id(rq, id).await);
+    }
+
+    /// Keeps the object map for a snapshot that is about to be made.
+    async fn copy_map(&self, rq: &Request, head: &Head, id: u64) -> Result<(), Errno> {
         let (Some(map), Kind::Format2(image)) = (&head.map, &self.image.kind) else { return Ok(()) };
+        map.copy(&self.image, rq, &image.object_map(Some(id))).await
+    }
+
+    /// Has the object map know a new snapshot.
+    async fn map_snapshot(&self, rq: &Request, head: &Head, id: u64, copied: bool) -> Result<(), Error> {
+        let Some(map) = &head.map else { return Ok(()) };
         let fast_diff = head.state.features.contains(Features::FAST_DIFF);
-        map.snapshot(&self.image, rq, id, &image.object_map(Some(id)), fast_diff).await
+        map.snapshot(&self.image, rq, id, copied, fast_diff).await
     }
 
     /// Has the object maps forget a snapshot that is about to be removed.
@@ -155,7 +178,8 @@ impl Rbd {
     /// Removes a snapshot. QEMU may name it by its id, which is its name.
     ///
     /// # Errors
-    /// `EINVAL` without a name, or with another id; `ENOENT`; `EBUSY` if it is protected; the cluster's.
+    /// `EINVAL` without a name, or with another id; `ENOENT`; `EBUSY` if it is protected; `ENOTSUP` if it still sees a parent; the
+    /// cluster's.
     pub async fn snapshot_delete(
         &self,
         rq: &Request,
@@ -168,13 +192,13 @@ impl Rbd {
         if id.is_some_and(|id| !id.is_empty() && id != name) {
             return Err(failed("delete", name, Errno::EINVAL));
         }
-        let mut head = self.image.alone(rq).await.map_err(|error| failed("delete", name, error.errno()))?;
+        let mut head = self.image.alone(rq).await.map_err(|error| failed_by("delete", name, error))?;
         let removed = self.remove_snapshot(rq, &mut head, name).await.inspect_err(|_| {
             // How far it came only the header knows.
             self.image.stale.store(true, Ordering::Release);
         });
         drop(head);
-        removed.map_err(|error| failed("delete", name, error.errno()))?;
+        removed.map_err(|error| failed_by("delete", name, error))?;
         self.image.announce(rq).await;
         Ok(())
     }
@@ -188,6 +212,8 @@ impl Rbd {
         if snapshot.protection != Protection::Unprotected {
             return Err(Errno::EBUSY.into());
         }
+        // The last one of them would have to be taken off the parent's list of children.
+        refusal::check_snapshot(snapshot)?;
         match &self.image.kind {
             Kind::Format1 { .. } => {
                 self.image.reader.remove_snapshot_id(rq, id).await?;
@@ -226,12 +252,12 @@ impl Rbd {
     /// Gives the image the content and the size that it had at a snapshot.
     ///
     /// # Errors
-    /// `ENOENT`; the cluster's, and then some objects may have been rolled back and others not.
+    /// `ENOENT`; `ENOTSUP` if it still sees a parent; the cluster's, and then some objects may have been rolled back and others not.
     pub async fn snapshot_goto(&self, rq: &Request, name: &[u8]) -> Result<(), Error> {
-        let mut head = self.image.alone(rq).await.map_err(|error| failed("go to", name, error.errno()))?;
+        let mut head = self.image.alone(rq).await.map_err(|error| failed_by("go to", name, error))?;
         let done = self.roll_back(rq, &mut head, name).await;
         drop(head);
-        done.map_err(|error| failed("go to", name, error.errno()))?;
+        done.map_err(|error| failed_by("go to", name, error))?;
         self.image.announce(rq).await;
         Ok(())
     }
@@ -239,6 +265,8 @@ impl Rbd {
     /// Rolls all objects back, those of the image as it is and those that it had.
     async fn roll_back(&self, rq: &Request, head: &mut Head, name: &[u8]) -> Result<(), Error> {
         let snapshot = users_snapshot(&head.snapshots, name).ok_or(Errno::ENOENT)?;
+        // What it has of the parent would become zeroes.
+        refusal::check_snapshot(snapshot)?;
         let (id, size) = (snapshot.info.id, snapshot.info.size);
         let layout = self.image.identity.layout;
         let then = map::of_snapshot(&self.image, rq, snapshot).await?;
@@ -286,22 +314,6 @@ fn removed_snapshot<'a>(snapshots: &'a [Snapshot], name: &[u8]) -> Option<&'a Sn
     })
 }
 
-/// Whether the header has refused a change, so that it was surely not made.
-fn is_refusal(errno: Errno) -> bool {
-    const REFUSALS: [i32; 9] = [
-        libc::EEXIST,
-        libc::ESTALE,
-        libc::EDQUOT,
-        libc::EINVAL,
-        libc::ENOENT,
-        libc::EPERM,
-        libc::EACCES,
-        libc::EROFS,
-        libc::EOPNOTSUPP,
-    ];
-    REFUSALS.contains(&errno.code())
-}
-
 /// Whether a snapshot can have that name.
 fn check_name(name: &[u8]) -> Result<(), Error> {
     if name.is_empty() {
@@ -312,6 +324,14 @@ fn check_name(name: &[u8]) -> Result<(), Error> {
     }
     names::check_image(name)?;
     Ok(())
+}
+
+/// What goes wrong with a snapshot; a feature that stands against it has words of its own.
+fn failed_by(what: &'static str, name: &[u8], error: Error) -> Error {
+    match error {
+        Error::Feature(error) => error.into(),
+        error => failed(what, name, error.errno()),
+    }
 }
 
 /// What goes wrong with a snapshot.

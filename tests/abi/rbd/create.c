@@ -110,8 +110,20 @@ TEST(rbd_create_with_the_data_elsewhere)
     qiov_free(qiov);
 }
 
+static void fail(enum ceph_call call, unsigned skip, int error)
+{
+    ceph_fail_object("", call, skip, 1, error);
+}
+
+/* It is done, but the answer is lost. */
+static void fail_late(enum ceph_call call, unsigned skip, int error)
+{
+    ceph_fail_object_late("", call, skip, 1, error);
+}
+
 /* Whatever fails: the next try succeeds, so nothing was left behind. */
-static void check_takes_back(enum ceph_call call, const char *format)
+static void check_takes_back(enum ceph_call call, const char *format,
+                             void (*fail)(enum ceph_call call, unsigned skip, int error), int with)
 {
     unsigned step, before, made;
     Error *error;
@@ -125,8 +137,8 @@ static void check_takes_back(enum ceph_call call, const char *format)
     before = ceph_objects();
     for (step = 0; step < made; step++) {
         error = NULL;
-        ceph_fail_object("", call, step, 1, EPERM);
-        CHECK_INT(create("size=#512,location.pool=rbd,location.image=a", &error), -EPERM);
+        fail(call, step, with);
+        CHECK_INT(create("size=#512,location.pool=rbd,location.image=a", &error), -with);
         CHECK(error);
         error_free(error);
         ceph_pass_objects();
@@ -138,17 +150,66 @@ static void check_takes_back(enum ceph_call call, const char *format)
 
 TEST(rbd_create_that_fails_takes_back_what_it_made)
 {
-    check_takes_back(CEPH_WRITE_OP, "2");
+    check_takes_back(CEPH_WRITE_OP, "2", fail, EPERM);
 }
 
 TEST(rbd_create_that_cannot_ask_takes_back_what_it_made)
 {
-    check_takes_back(CEPH_READ_OP, "2");
+    check_takes_back(CEPH_READ_OP, "2", fail, EPERM);
 }
 
 TEST(rbd_create_of_format1_that_fails_takes_back_what_it_made)
 {
-    check_takes_back(CEPH_WRITE_OP, "1");
+    check_takes_back(CEPH_WRITE_OP, "1", fail, EPERM);
+}
+
+TEST(rbd_create_without_an_answer_takes_back_what_it_may_have_made)
+{
+    check_takes_back(CEPH_WRITE_OP, "2", fail, ETIMEDOUT);
+}
+
+TEST(rbd_create_whose_answer_is_lost_takes_back_what_it_has_made)
+{
+    check_takes_back(CEPH_WRITE_OP, "2", fail_late, ETIMEDOUT);
+}
+
+TEST(rbd_create_of_format1_whose_answer_is_lost_takes_back_what_it_has_made)
+{
+    check_takes_back(CEPH_WRITE_OP, "1", fail_late, ETIMEDOUT);
+}
+
+/* Another client makes one of that name meanwhile: nobody knows whose object there is, but by what it holds. */
+static void check_leaves_another(const char *format, const char *object, const void *content, size_t size)
+{
+    struct options *options = options_new("size=#512,location.pool=rbd,location.image=a");
+    const unsigned char *there;
+    struct rbd_request *rq;
+    size_t length;
+
+    ceph_setting("rbd_default_format", format);
+    CHECK_INT(create("size=#512,location.pool=rbd,location.image=first", NULL), 0);
+    ceph_mode(CEPH_WRITE_OP, CEPH_WHEN_RELEASED);
+    rq = rbd_start(loop_default(), (struct rbd_request) { .op = R_CREATE, .options = options });
+    ceph_wait_for_held(1);
+    ceph_put(object, content, size);
+    ceph_fail_object(object, CEPH_WRITE_OP, 0, 1, ETIMEDOUT);
+    ceph_mode(CEPH_WRITE_OP, CEPH_ON_THREAD);
+    ceph_release_all();
+    CHECK_INT(rbd_finish(rq), -ETIMEDOUT);
+    ceph_wait_for_no_client();
+    there = ceph_bytes(object, &length);
+    CHECK(there && length == size && !memcmp(there, content, size));
+    options_free(options);
+}
+
+TEST(rbd_create_without_an_answer_leaves_the_id_of_another)
+{
+    check_leaves_another("2", "rbd_id.a", "\5\0\0\0other", 9);
+}
+
+TEST(rbd_create_of_format1_without_an_answer_leaves_the_header_of_another)
+{
+    check_leaves_another("1", "a.rbd", "<<< Rados Block Device Image >>>\n", 33);
 }
 
 TEST(rbd_create_refuses_what_it_cannot_make)

@@ -21,8 +21,8 @@ TEST(rbd_snapshot_keeps_the_map_and_nothing_has_changed_since)
 
     mapped_node(&bs);
     CHECK_INT(rbd_snapshot(&bs, "one"), 0);
-    check_order("snapshot_add", "write_full rbd_object_map.a.0000000000000001");
-    check_order("write_full rbd_object_map.a.0000000000000001", "object_map_snap_add");
+    check_order("write_full rbd_object_map.a.0000000000000001", "snapshot_add");
+    check_order("snapshot_add", "object_map_snap_add");
     CHECK_INT(ceph_map_state_at(IMAGE, 1, 0), CEPH_EXISTS);
     CHECK_INT(ceph_map_state_at(IMAGE, 1, 1), CEPH_ABSENT);
     check_map_state(0, CEPH_CLEAN);
@@ -82,12 +82,53 @@ TEST(rbd_snapshot_whose_map_cannot_be_kept_is_made_and_marked)
     BlockDriverState bs = { 0 };
 
     mapped_node(&bs);
-    ceph_fail_object(ceph_map_at(IMAGE, 1), CEPH_WRITE_OP, 0, 1, ENOSPC);
+    ceph_fail_object(ceph_map_at(IMAGE, 1), CEPH_WRITE_OP, 0, 1, EIO);
     CHECK_INT(rbd_snapshot(&bs, "one"), 0);
     CHECK_INT(ceph_flags_at(IMAGE, 1), CEPH_INVALID);
     CHECK_INT(ceph_flags(IMAGE), 0);
     check_map_state(0, CEPH_CLEAN);
     CHECK_INT(write_object(&bs, 1), 0);
+    rbd_close(&bs);
+}
+
+/* Whoever compares snapshots gets them right then, also when there is space again. */
+TEST(rbd_snapshot_is_not_made_if_there_is_no_space_for_its_map)
+{
+    static const int errors[] = { ENOSPC, EDQUOT };
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        BlockDriverState bs = { 0 };
+        size_t length;
+
+        mapped_node(&bs);
+        ceph_fail_object("rbd_object_map.a.", CEPH_WRITE_OP, 0, 1, errors[i]);
+        CHECK_INT(rbd_snapshot(&bs, "one"), -errors[i]);
+        CHECK_INT(ceph_image_snapshots(IMAGE), 0);
+        CHECK_INT(ceph_log_count("snapshot_add"), 0);
+        CHECK_INT(ceph_flags(IMAGE), 0);
+        check_map_state(0, CEPH_EXISTS);
+        ceph_pass_objects();
+        CHECK_INT(rbd_snapshot(&bs, "one"), 0);
+        check_map_state(0, CEPH_CLEAN);
+        CHECK_INT(ceph_flags(IMAGE), 0);
+        CHECK_INT(delete(&bs, "one"), 0);
+        CHECK(!ceph_bytes(ceph_map_at(IMAGE, 1), &length));
+        rbd_close(&bs);
+    }
+}
+
+TEST(rbd_snapshot_that_is_refused_leaves_no_map)
+{
+    BlockDriverState bs = { 0 };
+    unsigned objects;
+
+    mapped_node(&bs);
+    objects = ceph_objects();
+    ceph_fail_object(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, EDQUOT);
+    CHECK_INT(rbd_snapshot(&bs, "one"), -EDQUOT);
+    CHECK_INT(ceph_objects(), objects);
+    CHECK_INT(ceph_flags(IMAGE), 0);
     rbd_close(&bs);
 }
 
@@ -110,7 +151,7 @@ TEST(rbd_snapshot_whose_map_can_neither_be_kept_nor_marked_is_known)
     BlockDriverState bs = { 0 };
 
     mapped_node(&bs);
-    ceph_fail_object(ceph_map_at(IMAGE, 1), CEPH_WRITE_OP, 0, 1, ENOSPC);
+    ceph_fail_object(ceph_map_at(IMAGE, 1), CEPH_WRITE_OP, 0, 1, EIO);
     ceph_fail_object(ceph_header(IMAGE), CEPH_WRITE_OP, 1, 1, EIO);
     CHECK_INT(rbd_snapshot(&bs, "one"), -EIO);
     CHECK_INT(ceph_image_snapshots(IMAGE), 1);

@@ -62,6 +62,39 @@ TEST(rbd_clone_that_needs_its_parent_no_more_is_opened)
     check_opens(CEPH_LAYERING, QBR_O_RDWR);
 }
 
+/* An image that was flattened without deep-flatten. */
+TEST(rbd_snapshot_that_still_sees_a_parent_is_neither_gone_to_nor_deleted)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    Error *error = NULL;
+
+    ceph_image(IMAGE, OBJECT, ORDER, CEPH_LAYERING);
+    ceph_set_parent(IMAGE, OBJECT);
+    ceph_snapshot(IMAGE, "old");
+    ceph_set_parent(IMAGE, 0);
+    ceph_snapshot(IMAGE, "new");
+    rbd_open_fails(IMAGE_OPTIONS ",snapshot=old", 0, ENOTSUP, "clone");
+    rbd_open_ok(&bs, IMAGE_OPTIONS, QBR_O_RDWR);
+    CHECK_INT(rbd_write(&bs, 0, qiov), 0);
+    CHECK_INT(rbd.snapshot_goto(&bs, "old"), -ENOTSUP);
+    CHECK_INT(errors_reported(), 1);
+    CHECK_CONTAINS(last_error_reported(), "snapshot 'old' still needs the parent");
+    check_image(&bs, 0, 512, 0);
+    CHECK_INT(rbd.snapshot_delete(&bs, NULL, "old", &error), -ENOTSUP);
+    CHECK_CONTAINS(error->message, "snapshot 'old' still needs the parent");
+    error_free(error);
+    CHECK_INT(ceph_image_snapshots(IMAGE), 2);
+    CHECK_INT(ceph_log_count("snapshot_trash_add"), 0);
+    /* The others are not concerned. */
+    CHECK_INT(rbd.snapshot_goto(&bs, "new"), 0);
+    check_hole(&bs, 0, 512);
+    CHECK_INT(rbd.snapshot_delete(&bs, NULL, "new", NULL), 0);
+    CHECK_INT(ceph_image_snapshots(IMAGE), 1);
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
 /* Replies of a cluster that is not what it seems: an error, and never anything else. */
 TEST(rbd_damaged_replies_are_errors)
 {

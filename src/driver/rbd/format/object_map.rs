@@ -140,17 +140,16 @@ impl ObjectMap {
         }
     }
 
-    /// Gives the map another number of objects, the new ones in that state. `None` if there can't be so many.
+    /// Gives the map another number of objects, the new ones in that state. False, and nothing has changed, if there can't be so
+    /// many.
     #[must_use]
-    pub fn resize(mut self, count: u64, state: State) -> Option<Self> {
+    pub fn resize(&mut self, count: u64, state: State) -> bool {
+        let Ok(size) = usize::try_from(count.div_ceil(PER_BYTE)) else { return false };
         if count > MAX_OBJECTS {
-            return None;
+            return false;
         }
         let first = self.count;
-        self.data.resize(
-            usize::try_from(count.div_ceil(PER_BYTE)).ok()?,
-            0b0101_0101u8.wrapping_mul(state.bits()),
-        );
+        self.data.resize(size, 0b0101_0101u8.wrapping_mul(state.bits()));
         self.count = count;
         // The last byte that there was has room for some of the new ones.
         for object in first..count.min(first.next_multiple_of(PER_BYTE)) {
@@ -158,7 +157,7 @@ impl ObjectMap {
         }
         // INVARIANT: the data was resized by the count, and what is left over is cleared here.
         self.clear_rest();
-        Some(self)
+        true
     }
 
     /// Clears the bits behind the last object.

@@ -9,7 +9,8 @@ use super::super::hex::hex;
 use super::*;
 
 fn map(states: &[u8]) -> ObjectMap {
-    let mut map = ObjectMap::default().resize(states.len() as u64, State::Absent).unwrap();
+    let mut map = ObjectMap::default();
+    assert!(map.resize(states.len() as u64, State::Absent));
     for (object, &bits) in states.iter().enumerate() {
         assert!(map.set(object as u64, State::from_bits(bits)));
     }
@@ -58,7 +59,8 @@ fn map_of_five_objects_as_a_cluster_writes_it() {
     assert_eq!(five.encode_bare(), hex("0e0000000101080000000500000000000000 6c40 00000000"));
     assert!(five.set(2, State::Pending));
     assert_eq!(five.data, hex("6840"));
-    let four = map(&[1, 2, 2, 0, 1]).resize(4, State::Exists).unwrap();
+    let mut four = map(&[1, 2, 2, 0, 1]);
+    assert!(four.resize(4, State::Exists));
     let expected = "0e0000000101080000000400000000000000 68 0c000000 3f38aacb 01000000 adcb1feb";
     assert_eq!(four.encode(), hex(expected));
     for (data, crc) in [("4400", "d8a79db1"), ("cc00", "999e4ad7")] {
@@ -69,7 +71,8 @@ fn map_of_five_objects_as_a_cluster_writes_it() {
 
 #[test]
 fn map_that_grows_gets_objects_in_the_given_state() {
-    let mut six = map(&[1, 2, 2]).resize(6, State::Exists).unwrap();
+    let mut six = map(&[1, 2, 2]);
+    assert!(six.resize(6, State::Exists));
     assert_eq!(six.data, hex("6950"));
     assert!(six.encode().ends_with(&hex("71c2d259 01000000 1aa40f5f")));
     six.snap_add();
@@ -79,7 +82,8 @@ fn map_that_grows_gets_objects_in_the_given_state() {
 
 #[test]
 fn map_of_forty_thousand_objects_has_three_blocks() {
-    let mut map = ObjectMap::default().resize(40_000, State::Absent).unwrap();
+    let mut map = ObjectMap::default();
+    assert!(map.resize(40_000, State::Absent));
     for object in 16380..16390 {
         map.set(object, State::Exists);
     }
@@ -128,7 +132,13 @@ fn objects_behind_the_end_have_no_state() {
     let mut map = map(&[1; 5]);
     assert_eq!((map.state(4), map.state(5), map.state(u64::MAX)), (Some(State::Exists), None, None));
     assert!(!map.set(5, State::Exists) && !map.set(u64::MAX, State::Exists));
-    assert_eq!(map.resize(MAX_OBJECTS + 1, State::Absent), None);
+}
+
+#[test]
+fn map_that_can_not_have_so_many_objects_stays_as_it_is() {
+    let mut five = map(&[1; 5]);
+    assert!(!five.resize(MAX_OBJECTS + 1, State::Absent) && !five.resize(u64::MAX, State::Absent));
+    assert_eq!(five, map(&[1; 5]));
 }
 
 #[test]
@@ -155,7 +165,8 @@ proptest! {
 
     #[test]
     fn resize_keeps_what_stays(bits in proptest::collection::vec(0..4u8, 0..20), count in 0..40usize, new in 0..4u8) {
-        let resized = map(&bits).resize(count as u64, State::from_bits(new)).unwrap();
+        let mut resized = map(&bits);
+        prop_assert!(resized.resize(count as u64, State::from_bits(new)));
         let mut expected = bits;
         expected.resize(count, new);
         prop_assert_eq!(&resized, &map(&expected));
