@@ -5,7 +5,7 @@
 //!
 //! Runs in coroutines, on any thread.
 
-use super::machine::{Gate, Mode};
+use super::machine::{Gate, Mode, Status};
 use super::state::Replication;
 use crate::errno::Errno;
 use crate::host::Child;
@@ -19,7 +19,7 @@ impl Replication {
     /// The disk's; `EIO` on a primary, and on a secondary that was not started.
     #[inline]
     pub fn read(&self, to: GuestPart<'_>, range: ByteRange) -> Result<(), Errno> {
-        if self.mode() == Mode::Primary || self.gate() == Gate::Closed {
+        if self.mode() == Mode::Primary || self.status.gate() == Gate::Closed {
             return Err(Errno::EIO);
         }
         // DIVERGES: requests reach the disks as they are; the C driver makes them of whole sectors, which a primary can't read.
@@ -69,7 +69,7 @@ impl Replication {
         range: ByteRange,
         change: impl Fn(Child, ByteRange, usize) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        let result = match self.gate() {
+        let result = match self.status.gate() {
             Gate::Open => change(self.file, range, 0),
             Gate::Closed => return Err(Errno::EIO),
             Gate::Split => self.change_pieces(self.file, range, change),
@@ -85,7 +85,7 @@ impl Replication {
             return Err(errno);
         }
         // The guest goes on; who asks for errors learns that the secondary doesn't follow any more.
-        self.latch(errno);
+        self.status.step(|now| Status { error: Some(errno), ..now });
         Ok(())
     }
 

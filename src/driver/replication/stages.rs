@@ -7,10 +7,10 @@
 //! through [`Replication::backup_ended`] and [`Replication::commit_ended`], also from within a cancel.
 
 use super::error::Error;
-use super::machine::{Mode, Stage, StageError, Verdict};
+use super::machine::{Mode, Stage, StageError, Status, Verdict};
 use super::options::Options;
 use super::state::{Held, Replication};
-use crate::errno::Errno;
+use crate::errno::{Errno, ToErrno};
 use crate::host::qemu::Bs;
 use crate::host::replication::Disks;
 use crate::host::Child;
@@ -21,7 +21,7 @@ impl Replication {
     /// # Errors
     /// Why it can't be started. Then all is as it was before.
     pub fn start(&self, bs: Bs, wanted: Mode) -> Result<(), Error> {
-        if self.status().start(wanted)? == Verdict::Ignore {
+        if self.status.now().start(wanted)? == Verdict::Ignore {
             return Ok(());
         }
         if let Options::Secondary { top_id } = &self.options {
@@ -32,7 +32,7 @@ impl Replication {
                 return Err(error);
             }
         }
-        self.set_status(self.status().started());
+        self.status.step(Status::started);
         Ok(())
     }
 
@@ -65,7 +65,7 @@ impl Replication {
     /// Why there is none.
     pub fn checkpoint(&self) -> Result<(), Error> {
         let has_backup = self.held().backup.is_some();
-        match self.status().checkpoint(has_backup)? {
+        match self.status.now().checkpoint(has_backup)? {
             Verdict::Ignore => Ok(()),
             Verdict::Act => self.begin_anew(),
         }
@@ -90,7 +90,7 @@ impl Replication {
     /// # Errors
     /// What has.
     pub fn get_error(&self) -> Result<(), Error> {
-        Ok(self.status().get_error()?)
+        Ok(self.status.now().get_error()?)
     }
 
     /// Stops the replication; with `failover` the secondary's guest goes on with what it has.
@@ -98,12 +98,12 @@ impl Replication {
     /// # Errors
     /// Why it can't be stopped, or what failed on the way; it is stopped then, or its failover has failed.
     pub fn stop(&self, bs: Bs, failover: bool) -> Result<(), Error> {
-        if self.status().stop()? == Verdict::Ignore {
+        if self.status.now().stop()? == Verdict::Ignore {
             return Ok(());
         }
         match (self.mode(), failover) {
             (Mode::Primary, _) => {
-                self.set_status(self.status().stopped());
+                self.status.step(Status::stopped);
                 Ok(())
             }
             (Mode::Secondary, false) => self.stop_secondary(bs),
@@ -118,11 +118,8 @@ impl Replication {
         self.end_backup(bs);
         let emptied = self.empty_disks();
         self.let_go(bs);
-        let mut status = self.status().stopped();
-        if let Err(error) = &emptied {
-            status.error = Some(crate::errno::ToErrno::errno(error));
-        }
-        self.set_status(status);
+        let error = emptied.as_ref().err().map(ToErrno::errno);
+        self.status.step(|now| Status { error, ..now.stopped() });
         emptied
     }
 
@@ -130,7 +127,7 @@ impl Replication {
     fn fail_over(&self, bs: Bs) -> Result<(), Error> {
         let (file, secondary) = (self.file, self.held().secondary.ok_or(Errno::EIO)?);
         self.end_backup(bs);
-        self.set_status(self.status().failing_over());
+        self.status.step(Status::failing_over);
         match bs.start_commit(file, secondary) {
             Ok(job) => {
                 self.held().commit = Some(job);
@@ -138,7 +135,7 @@ impl Replication {
             }
             Err(error) => {
                 // DIVERGES: a failover that can't begin has failed; in the C driver it seems to run for ever, and close crashes.
-                self.set_status(self.status().failed_over(Err(Errno::EIO)));
+                self.status.step(|now| now.failed_over(Err(Errno::EIO)));
                 Err(Error::Host(error))
             }
         }
@@ -154,14 +151,14 @@ impl Replication {
             blocker.unblock();
         }
         if !is_ending {
-            self.set_status(self.status().lost_backup());
+            self.status.step(Status::lost_backup);
         }
     }
 
     /// The failover is over.
     pub fn commit_ended(&self, bs: Bs, result: Result<(), Errno>) {
         self.held().commit = None;
-        self.set_status(self.status().failed_over(result));
+        self.status.step(|now| now.failed_over(result));
         if result.is_ok() {
             // They are merged, and the secondary disk is the filtered one now.
             self.held().was_read_only = (false, false);
@@ -201,12 +198,12 @@ impl Replication {
 
     /// The node is going: whatever runs is ended. What the disks hold stays there.
     pub fn close(&self, bs: Bs) {
-        match self.status().stage {
+        match self.status.now().stage {
             Stage::Running => {
                 if self.mode() == Mode::Secondary {
                     self.let_go(bs);
                 }
-                self.set_status(self.status().stopped());
+                self.status.step(Status::stopped);
             }
             Stage::Failover => {
                 let commit = self.held().commit;
