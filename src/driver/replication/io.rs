@@ -5,7 +5,7 @@
 //!
 //! Runs in coroutines, on any thread.
 
-use super::machine::{Gate, Mode, Status};
+use super::machine::{Gate, Mode};
 use super::state::Replication;
 use crate::errno::Errno;
 use crate::host::Child;
@@ -85,7 +85,7 @@ impl Replication {
             return Err(errno);
         }
         // The guest goes on; who asks for errors learns that the secondary doesn't follow any more.
-        self.status.step(|now| Status { error: Some(errno), ..now });
+        self.status.step(|now| now.lost_change(errno));
         Ok(())
     }
 

@@ -243,6 +243,12 @@ impl Status {
         }
     }
 
+    /// A change of a primary did not reach the secondary.
+    #[must_use]
+    pub fn lost_change(self, errno: Errno) -> Self {
+        Self { error: self.error.or(Some(errno)), ..self }
+    }
+
     /// The copying has ended by itself.
     #[must_use]
     pub fn lost_backup(self) -> Self {
@@ -357,6 +363,8 @@ mod tests {
                 );
                 // The first error stays.
                 assert_eq!(from.lost_backup(), from);
+                assert_eq!(from.lost_change(Errno::EIO), from);
+                assert_eq!(status(mode, stage).lost_change(Errno::ENOMEM), to(stage, Some(Errno::ENOMEM)));
                 let error = (stage == Stage::Running).then_some(Errno::EIO);
                 assert_eq!(status(mode, stage).lost_backup(), to(stage, error));
             }

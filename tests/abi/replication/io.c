@@ -64,6 +64,19 @@ TEST(replication_failed_change_of_a_primary_is_latched_and_succeeds)
     }
 }
 
+TEST(replication_tells_the_first_of_several_failed_changes)
+{
+    struct side_node node;
+
+    side_bring(&node, PRIMARY, RUNNING);
+    disk_fail(node.active, QBR_CHILD_WRITE, ENOSPC);
+    CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), 0);
+    disk_fail(node.active, QBR_CHILD_WRITE, ENXIO);
+    CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), 0);
+    CHECK_CONTAINS(side_get_error(&node), "No space left");
+    side_close(&node);
+}
+
 TEST(replication_change_that_can_be_done_otherwise_is_not_latched)
 {
     struct side_node node;
