@@ -91,6 +91,17 @@ TEST(replication_change_that_can_be_done_otherwise_is_not_latched)
     }
 }
 
+TEST(replication_write_that_a_disk_does_not_support_is_latched)
+{
+    struct side_node node;
+
+    side_bring(&node, PRIMARY, RUNNING);
+    disk_fail(node.active, QBR_CHILD_WRITE, ENOTSUP);
+    CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), 0);
+    CHECK_CONTAINS(side_get_error(&node), "not supported");
+    side_close(&node);
+}
+
 TEST(replication_requests_of_a_secondary_in_each_stage_without_a_failure)
 {
     static const enum stage stages[] = { RUNNING, FAILOVER, STOPPED, FAILED_OVER };
