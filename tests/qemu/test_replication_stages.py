@@ -86,6 +86,36 @@ def primary_that_is_stopped_starts_again(t):
             content.compare(guest, "the secondary")
 
 
+@test(core=True)
+def primary_whose_secondary_has_missed_a_write_starts_only_with_a_new_node(t):
+    content = Content("missed")
+    secondary, primary = Secondary(t, content.bytes), Primary(t, content.bytes)
+    with secondary.machine, primary.machine as machine:
+        primary.connect(secondary)
+        with primary.client() as client:
+            start(machine, True)
+            content.change(client)
+            stop(machine, True, False)
+            # The quorum goes on with the other disk.
+            content.change(client)
+            content.compare(client, "the primary")
+            for _ in range(2):
+                message = refused(start, machine, True)
+                check("has missed writes" in message, message)
+                check(status(machine) is None, status(machine))
+            primary.disconnect()
+            with Client(t.work, secondary.socket, "disk") as disk:
+                disk.write(0, bytes(content.bytes))
+            primary.connect(secondary)
+            start(machine, True)
+            content.change(client)
+            check(status(machine) is None, status(machine))
+        start(secondary.machine, False)
+        with secondary.client() as guest:
+            content.compare(guest, "the secondary")
+        check(machine.quit() == 0, machine.output())
+
+
 @test()
 def secondary_that_has_failed_over_says_why_it_cannot_start(t):
     secondary = Secondary(t, bytes(SIZE))

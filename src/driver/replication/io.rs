@@ -82,10 +82,17 @@ impl Replication {
     ) -> Result<(), Errno> {
         let result = match self.status.gate() {
             Gate::Open => change(self.file, range, 0),
-            Gate::Closed => return Err(Errno::EIO),
+            Gate::Closed => return Err(self.refused()),
             Gate::Split => self.change_pieces(self.file, range, change),
         };
         result.or_else(|errno| self.not_changed(errno, otherwise))
+    }
+
+    /// What the guest is told of a change where none is allowed. On a primary it goes on without this one.
+    #[cold]
+    fn refused(&self) -> Errno {
+        self.status.step(|now| now.lost_change(Errno::EIO));
+        Errno::EIO
     }
 
     /// What the guest is told of a change that has failed.

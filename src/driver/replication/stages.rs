@@ -24,15 +24,21 @@ impl Replication {
         if self.status.now().start(wanted)? == Verdict::Ignore {
             return Ok(());
         }
-        if let Options::Secondary { top_id } = &self.options {
-            // DIVERGES: a start that fails leaves nothing behind and can be repeated; in the C driver children, blocker and
-            // writable disks stay, and the next start aborts.
-            if let Err(error) = self.start_secondary(bs, top_id) {
-                self.let_go(bs);
-                return Err(error);
-            }
+        // DIVERGES: a start that fails leaves nothing behind and can be repeated; in the C driver children, blocker and writable
+        // disks stay, and the next start aborts.
+        let started = self.start_now(bs, wanted);
+        if started.is_err() {
+            self.let_go(bs);
         }
-        self.status.step(Status::started);
+        started
+    }
+
+    fn start_now(&self, bs: Bs, wanted: Mode) -> Result<(), Error> {
+        if let Options::Secondary { top_id } = &self.options {
+            self.start_secondary(bs, top_id)?;
+        }
+        // A primary's secondary may have missed a change just now.
+        self.status.try_step(|now| now.start(wanted).map(|_| now.started()))?;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 //! The status of a node, which requests and the main loop share.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::machine::{Gate, Mode, Stage, Status};
@@ -38,14 +39,19 @@ impl SharedStatus {
         self.with(word).gate()
     }
 
-    /// Takes a step of the machine. Any thread; where another one is faster, `next` decides anew.
+    /// Takes a step of the machine. Any thread.
     pub(super) fn step(&self, next: impl Fn(Status) -> Status) {
+        let Ok(()) = self.try_step(|now| Ok::<_, Infallible>(next(now)));
+    }
+
+    /// Takes a step of the machine, unless `next` says why not. Any thread; where another one is faster, `next` decides anew.
+    pub(super) fn try_step<E>(&self, next: impl Fn(Status) -> Result<Status, E>) -> Result<(), E> {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
-            let next = next(self.with(Word(word)));
+            let next = next(self.with(Word(word)))?;
             let next = Word::new(next.stage, next.error);
             match self.word.compare_exchange_weak(word, next.0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return,
+                Ok(_) => return Ok(()),
                 Err(now) => word = now,
             }
         }
@@ -86,7 +92,7 @@ impl Word {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::End;
+    use super::super::machine::{End, StageError, Verdict};
     use super::*;
     use std::cell::Cell;
 
@@ -113,5 +119,34 @@ mod tests {
         });
         assert_eq!(seen.get(), Some(Stage::Failover));
         assert_eq!(status.now().stage, Stage::Done(End::FailedOver));
+    }
+    /// A primary that is stopped.
+    fn stopped() -> SharedStatus {
+        let status = SharedStatus::new(Mode::Primary);
+        status.step(Status::started);
+        status.step(Status::stopped);
+        status
+    }
+
+    #[test]
+    fn start_that_a_refused_write_overtakes_is_refused() {
+        let status = stopped();
+        let started = status.try_step(|now| {
+            let verdict = now.start(Mode::Primary)?;
+            status.step(|now| now.lost_change(Errno::EIO));
+            assert_eq!(verdict, Verdict::Act);
+            Ok(now.started())
+        });
+        assert_eq!(started, Err(StageError::Missed));
+        assert_eq!(status.now().stage, Stage::Done(End::Missed));
+    }
+
+    #[test]
+    fn write_that_was_refused_before_a_start_overtook_it_is_told() {
+        let status = stopped();
+        assert_eq!(status.gate(), Gate::Closed);
+        status.step(Status::started);
+        status.step(|now| now.lost_change(Errno::EIO));
+        assert_eq!(status.now().get_error(), Err(StageError::Io(Errno::EIO)));
     }
 }

@@ -245,6 +245,72 @@ TEST(replication_starts_again_after_a_stop_on_both_sides)
     }
 }
 
+static const enum replication_op changes[] = { R_WRITE, R_ZERO, R_DISCARD };
+
+/* A primary whose secondary has missed something can't be started, however often that is tried. */
+static void check_missed(struct side_node *node)
+{
+    unsigned round;
+
+    for (round = 0; round < 2; round++) {
+        CHECK_CONTAINS(side_start(node, PRIMARY), "has missed writes");
+        CHECK(!side_get_error(node));
+        CHECK_INT(side_request(node, R_WRITE, 0, 512, 0), -EIO);
+        CHECK(!side_stop(node, false));
+    }
+    CHECK(!side_start(node, SECONDARY));
+    side_close(node);
+}
+
+TEST(replication_primary_that_was_changed_while_it_was_stopped_does_not_start)
+{
+    struct side_node node;
+    unsigned k;
+
+    for (k = 0; k < 3; k++) {
+        side_bring(&node, PRIMARY, STOPPED);
+        CHECK_INT(side_request(&node, changes[k], 0, 512, 0), -EIO);
+        check_missed(&node);
+    }
+}
+
+TEST(replication_primary_that_has_lost_a_change_does_not_start_again)
+{
+    static const QbrChildOp as_child[] = { QBR_CHILD_WRITE, QBR_CHILD_WRITE_ZEROES, QBR_CHILD_DISCARD };
+    struct side_node node;
+    bool failover;
+    unsigned k;
+
+    for (k = 0; k < 3; k++) {
+        for (failover = false;; failover = true) {
+            side_bring(&node, PRIMARY, RUNNING);
+            disk_fail(node.active, as_child[k], ENOSPC);
+            CHECK_INT(side_request(&node, changes[k], 0, 512, 0), 0);
+            disk_fail(node.active, as_child[k], 0);
+            CHECK(!side_stop(&node, failover));
+            check_missed(&node);
+            if (failover) {
+                break;
+            }
+        }
+    }
+}
+
+TEST(replication_primary_starts_whatever_was_refused_before_its_first_start_and_whatever_was_read)
+{
+    struct side_node node;
+
+    side_bring(&node, PRIMARY, NONE);
+    CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), -EIO);
+    CHECK(!side_start(&node, PRIMARY));
+    CHECK(!side_stop(&node, true));
+    CHECK_INT(side_request(&node, R_READ, 0, 512, 0), -EIO);
+    CHECK(!side_start(&node, PRIMARY));
+    CHECK(!side_get_error(&node));
+    CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), 0);
+    side_close(&node);
+}
+
 TEST(replication_failover_tells_no_error_while_it_runs)
 {
     struct side_node node;
