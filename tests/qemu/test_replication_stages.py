@@ -3,7 +3,7 @@
 
 import os
 
-from lib.harness import check, test
+from lib.harness import Skip, check, test
 from lib.nbd import Client, NbdError
 from lib.qmp import Machine
 from lib.replication import (SIZE, Content, Primary, Secondary, children, file_of, image, is_read_only, raw_image, refused, start,
@@ -46,6 +46,34 @@ def secondary_that_is_stopped_forgets_its_guests_writes_and_starts_again(t):
             stop(machine, False, False)
             check(status(machine) is None, status(machine))
             content.compare(guest, "after the stop")
+        check(machine.quit() == 0, machine.output())
+
+
+@test(core=True)
+def secondary_that_is_inactive_refuses_what_changes_its_disks_and_goes_on(t):
+    content = Content("inactive")
+    secondary = Secondary(t, content.bytes)
+    with secondary.machine as machine:
+        if all(command["name"] != "blockdev-set-active" for command in machine.command("query-commands")):
+            raise Skip("this QEMU has no blockdev-set-active")
+        # An export would need the node to be active.
+        machine.unexport("top")
+        start(machine, False)
+        with Client(t.work, secondary.socket, "disk") as client:
+            content.change(client)
+        machine.command("blockdev-set-active", node_name="top", active=False)
+        for call in (lambda: machine.command("xen-colo-do-checkpoint"), lambda: stop(machine, False, False),
+                     lambda: stop(machine, False, True)):
+            message = refused(call)
+            check("inactive" in message, message)
+            check(status(machine) is None, status(machine))
+            check(set(children(machine, "r")) == {"file", "hidden disk", "secondary disk"}, children(machine, "r"))
+        machine.command("blockdev-set-active", node_name="top", active=True)
+        machine.command("xen-colo-do-checkpoint")
+        stop(machine, False, False)
+        machine.export("top")
+        with secondary.client() as guest:
+            content.compare(guest, "the secondary")
         check(machine.quit() == 0, machine.output())
 
 

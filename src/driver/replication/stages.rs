@@ -44,10 +44,7 @@ impl Replication {
 
     /// Gets all that a secondary needs, and begins with a checkpoint.
     fn start_secondary(&self, bs: Bs, top_id: &str) -> Result<(), Error> {
-        // DIVERGES: a read-only secondary is refused; the C driver aborts when it empties the active disk.
-        if !bs.is_writable() {
-            return Err(Error::Disks("The replication node is read-only"));
-        }
+        check_writable(bs)?;
         let disks = bs.examine_disks();
         check_disks(&disks)?;
         let (hidden, secondary) = (disks.hidden_read_only, disks.secondary_read_only);
@@ -69,12 +66,13 @@ impl Replication {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn checkpoint(&self) -> Result<(), Error> {
+    pub fn checkpoint(&self, bs: Bs) -> Result<(), Error> {
         let has_backup = self.held().backup.is_some();
-        match self.status.now().checkpoint(has_backup)? {
-            Verdict::Ignore => Ok(()),
-            Verdict::Act => self.begin_anew(),
+        if self.status.now().checkpoint(has_backup)? == Verdict::Ignore {
+            return Ok(());
         }
+        check_writable(bs)?;
+        self.begin_anew()
     }
 
     /// From here on the secondary's guest sees what the primary has written.
@@ -102,18 +100,20 @@ impl Replication {
     /// Stops the replication; with `failover` the secondary's guest goes on with what it has.
     ///
     /// # Errors
-    /// Why it can't be stopped, or what failed on the way; it is stopped then, or its failover has failed.
+    /// Why it can't be stopped, and it goes on; or what failed on the way: then it is stopped, or its failover has failed.
     pub fn stop(&self, bs: Bs, failover: bool) -> Result<(), Error> {
         if self.status.now().stop()? == Verdict::Ignore {
             return Ok(());
         }
-        match (self.mode(), failover) {
-            (Mode::Primary, _) => {
-                self.status.step(Status::stopped);
-                Ok(())
-            }
-            (Mode::Secondary, false) => self.stop_secondary(bs),
-            (Mode::Secondary, true) => self.fail_over(bs),
+        if self.mode() == Mode::Primary {
+            self.status.step(Status::stopped);
+            return Ok(());
+        }
+        check_writable(bs)?;
+        if failover {
+            self.fail_over(bs)
+        } else {
+            self.stop_secondary(bs)
         }
     }
 
@@ -229,6 +229,15 @@ fn empty(which: &'static str, disk: Child) -> Result<(), Error> {
         Some(error) => Error::Host(error),
         None => Error::Ejected(which, disk.node_name()),
     })
+}
+
+/// Whether a secondary may change its disks, which it may not where it is inactive.
+// DIVERGES: a secondary that can't be written to is refused, and goes on; the C driver aborts when it empties the active disk.
+fn check_writable(bs: Bs) -> Result<(), Error> {
+    if bs.is_writable() {
+        return Ok(());
+    }
+    Err(Error::Disks("The replication node is read-only or inactive, so its disks can't be changed"))
 }
 
 /// Whether a secondary can run with these disks.

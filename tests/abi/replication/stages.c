@@ -198,6 +198,42 @@ TEST(replication_start_of_a_read_only_secondary_is_refused)
     side_close(&node);
 }
 
+TEST(replication_secondary_that_is_inactive_refuses_what_changes_its_disks_and_goes_on)
+{
+    struct side_node node;
+    bool failover;
+
+    for (failover = false;; failover = true) {
+        side_bring(&node, SECONDARY, RUNNING);
+        replica.writable = false;
+        CHECK_CONTAINS(side_checkpoint(&node), "inactive");
+        CHECK_CONTAINS(side_stop(&node, failover), "inactive");
+        CHECK_CONTAINS(side_start(&node, SECONDARY), ALREADY);
+        CHECK(!side_get_error(&node));
+        CHECK(replica.backup_runs);
+        CHECK_INT(replica.blocked, 1);
+        CHECK_INT(replica.checkpoints, 1);
+        CHECK_INT(replica.emptied_active, 1);
+        CHECK_INT(node.bs.child_count, 3);
+        replica.writable = true;
+        CHECK(!side_checkpoint(&node));
+        CHECK(!side_stop(&node, failover));
+        side_close(&node);
+        if (failover) {
+            break;
+        }
+    }
+}
+
+TEST(replication_secondary_that_is_inactive_closes)
+{
+    struct side_node node;
+
+    side_bring(&node, SECONDARY, RUNNING);
+    replica.writable = false;
+    side_close(&node);
+}
+
 TEST(replication_stop_of_a_secondary_empties_its_disks_and_clears_the_latch)
 {
     struct side_node node;
