@@ -12,7 +12,7 @@ use super::options::Options;
 use super::state::{Held, Replication};
 use crate::errno::{Errno, ToErrno};
 use crate::host::qemu::Bs;
-use crate::host::replication::Disks;
+use crate::host::replication::{Disks, Job};
 use crate::host::Child;
 
 impl Replication {
@@ -77,9 +77,15 @@ impl Replication {
 
     /// From here on the secondary's guest sees what the primary has written.
     fn begin_anew(&self) -> Result<(), Error> {
-        let backup = self.held().backup;
-        backup.ok_or(StageError::NoBackup)?.checkpoint().map_err(Error::Host)?;
-        self.empty_disks()
+        self.backup()?.checkpoint().map_err(Error::Host)?;
+        self.empty_disks()?;
+        // It may have ended while the event loop ran.
+        self.backup().map(drop)
+    }
+
+    /// What copies what is overwritten.
+    fn backup(&self) -> Result<Job, Error> {
+        Ok(self.held().backup.ok_or(StageError::NoBackup)?)
     }
 
     /// Forgets what the secondary's guest has written, and what it needed to be shown.

@@ -406,6 +406,43 @@ TEST(replication_tells_that_its_backup_has_ended)
     side_close(&node);
 }
 
+static const enum replica_step polling[] = { STEP_CHECKPOINT, STEP_EMPTY_ACTIVE, STEP_EMPTY_HIDDEN };
+
+TEST(replication_start_during_which_the_backup_ends_fails_and_leaves_nothing_behind)
+{
+    struct side_node node;
+    unsigned i;
+
+    for (i = 0; i < 3; i++) {
+        side_open(&node, SECONDARY);
+        replica.backup_ends = polling[i];
+        CHECK_CONTAINS(side_start(&node, SECONDARY), NO_BACKUP);
+        side_check_let_go(&node);
+        CHECK_CONTAINS(side_get_error(&node), NOT_RUNNING);
+        replica.backup_ends = STEP_NONE;
+        CHECK(!side_start(&node, SECONDARY));
+        CHECK(!side_get_error(&node));
+        side_close(&node);
+    }
+}
+
+TEST(replication_checkpoint_during_which_the_backup_ends_fails_and_is_remembered)
+{
+    struct side_node node;
+    unsigned i;
+
+    for (i = 0; i < 3; i++) {
+        side_bring(&node, SECONDARY, RUNNING);
+        replica.backup_ends = polling[i];
+        CHECK_CONTAINS(side_checkpoint(&node), NO_BACKUP);
+        CHECK_CONTAINS(side_get_error(&node), "I/O error");
+        CHECK_CONTAINS(side_checkpoint(&node), NO_BACKUP);
+        CHECK_CONTAINS(side_get_error(&node), "I/O error");
+        CHECK(!side_stop(&node, false));
+        side_close(&node);
+    }
+}
+
 TEST(replication_open_refuses_bad_options_and_names_them)
 {
     static const char *const bad[][2] = {
