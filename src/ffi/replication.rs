@@ -33,7 +33,7 @@ const FLAGS: Flags =
 impl Explain for ReplicationError {
     fn into_host(self) -> Option<HostError> {
         match self {
-            ReplicationError::Host(error) => Some(error),
+            ReplicationError::Host(error) | ReplicationError::Empty(_, error) => Some(error),
             _ => None,
         }
     }

@@ -231,9 +231,11 @@ impl Replication {
 
 /// Empties a disk.
 fn empty(which: &'static str, disk: Child) -> Result<(), Error> {
-    disk.make_empty().map_err(|error| match error {
-        Some(error) => Error::Host(error),
-        None => Error::Ejected(which, disk.node_name()),
+    disk.make_empty().map_err(|(errno, error)| {
+        if errno == Errno::ENOMEDIUM && !error.is_some() {
+            return Error::Ejected(which, disk.node_name());
+        }
+        Error::Empty(errno, error)
     })
 }
 

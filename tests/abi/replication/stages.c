@@ -257,7 +257,7 @@ TEST(replication_stop_that_cannot_empty_a_disk_says_so_and_stops)
     CHECK_CONTAINS(side_stop(&node, false), "the host fails here");
     replica.failing = STEP_NONE;
     side_check_let_go(&node);
-    CHECK_CONTAINS(side_get_error(&node), "I/O error");
+    CHECK_CONTAINS(side_get_error(&node), "I/O error occurred: No space left");
     CHECK(!side_start(&node, SECONDARY));
     CHECK(!side_get_error(&node));
     side_close(&node);
