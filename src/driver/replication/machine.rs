@@ -148,7 +148,7 @@ pub struct Status {
     pub mode: Mode,
     /// Where it is.
     pub stage: Stage,
-    /// The first failure since the start that was told to nobody.
+    /// The first failure since the start, or since the last checkpoint, which ends those of checkpoints before it.
     pub error: Option<Errno>,
 }
 
@@ -256,6 +256,17 @@ impl Status {
         match result {
             Ok(()) => Self { stage: Stage::Done(End::FailedOver), error: None, ..self },
             Err(errno) => Self { stage: Stage::FailoverFailed, error: Some(errno), ..self },
+        }
+    }
+
+    /// A checkpoint has begun, and `result` is what became of it; after a failure it is half done.
+    #[must_use]
+    pub fn checkpointed(self, result: Result<(), Errno>) -> Self {
+        match (self.stage, result) {
+            (Stage::Running, Ok(())) => Self { error: None, ..self },
+            // DIVERGES: a checkpoint that fails half-way is remembered until one succeeds; in the C driver nothing tells of it.
+            (Stage::Running, Err(errno)) => Self { error: self.error.or(Some(errno)), ..self },
+            _ => self,
         }
     }
 
@@ -396,6 +407,20 @@ mod tests {
             }
         }
     }
+    #[test]
+    fn checkpointed_in_each_stage() {
+        for stage in Stage::ALL {
+            let good = status(Mode::Secondary, stage);
+            let bad = Status { error: Some(Errno::ENOMEM), ..good };
+            let is_running = stage == Stage::Running;
+            assert_eq!(good.checkpointed(Ok(())), good);
+            assert_eq!(bad.checkpointed(Ok(())), if is_running { good } else { bad });
+            assert_eq!(good.checkpointed(Err(Errno::ENOMEM)), if is_running { bad } else { good });
+            // The first error stays.
+            assert_eq!(bad.checkpointed(Err(Errno::EIO)), bad);
+        }
+    }
+
     #[test]
     fn lost_change_in_each_stage() {
         let lost = |s: Status| (s.lost_change(Errno::ENOMEM).stage, s.lost_change(Errno::ENOMEM).error);

@@ -78,9 +78,11 @@ impl Replication {
     /// From here on the secondary's guest sees what the primary has written.
     fn begin_anew(&self) -> Result<(), Error> {
         self.backup()?.checkpoint().map_err(Error::Host)?;
-        self.empty_disks()?;
-        // It may have ended while the event loop ran.
-        self.backup().map(drop)
+        // The backup may end while the event loop runs; then there is an error that no checkpoint clears, as none succeeds.
+        let emptied = self.empty_disks().and_then(|()| self.backup().map(drop));
+        let result = number(&emptied);
+        self.status.step(|now| now.checkpointed(result));
+        emptied
     }
 
     /// What copies what is overwritten.
@@ -130,7 +132,7 @@ impl Replication {
         self.end_backup(bs);
         let emptied = self.empty_disks();
         self.let_go(bs);
-        let error = emptied.as_ref().err().map(ToErrno::errno);
+        let error = number(&emptied).err();
         self.status.step(|now| Status { error, ..now.stopped() });
         emptied
     }
@@ -227,6 +229,11 @@ impl Replication {
         }
         self.set_registration(None);
     }
+}
+
+/// What the status keeps of a failure.
+fn number(result: &Result<(), Error>) -> Result<(), Errno> {
+    result.as_ref().map_err(ToErrno::errno).copied()
 }
 
 /// Empties a disk.

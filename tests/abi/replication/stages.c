@@ -443,6 +443,46 @@ TEST(replication_checkpoint_during_which_the_backup_ends_fails_and_is_remembered
     }
 }
 
+TEST(replication_checkpoint_that_fails_half_way_is_remembered_until_one_succeeds)
+{
+    static const enum replica_step steps[] = { STEP_EMPTY_ACTIVE, STEP_EMPTY_HIDDEN };
+    struct side_node node;
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        side_bring(&node, SECONDARY, RUNNING);
+        replica.failing = steps[i];
+        CHECK_CONTAINS(side_checkpoint(&node), "the host fails here");
+        CHECK_CONTAINS(side_get_error(&node), "I/O error occurred: No space left");
+        replica.failing = STEP_EJECTED_ACTIVE;
+        CHECK_CONTAINS(side_checkpoint(&node), "is ejected");
+        CHECK_CONTAINS(side_get_error(&node), "I/O error occurred: No space left");
+        replica.failing = STEP_NONE;
+        CHECK(!side_checkpoint(&node));
+        CHECK(!side_get_error(&node));
+        /* Without a backup no checkpoint can succeed any more. */
+        replica.failing = steps[i];
+        CHECK(side_checkpoint(&node));
+        replica.failing = STEP_NONE;
+        replica_end_backup(-EIO);
+        CHECK_CONTAINS(side_checkpoint(&node), NO_BACKUP);
+        CHECK(side_get_error(&node));
+        side_close(&node);
+    }
+}
+
+TEST(replication_checkpoint_that_changes_nothing_is_not_remembered)
+{
+    struct side_node node;
+
+    side_bring(&node, SECONDARY, RUNNING);
+    replica.failing = STEP_CHECKPOINT;
+    CHECK_CONTAINS(side_checkpoint(&node), "the host fails here");
+    CHECK_INT(replica.emptied_active, 1);
+    CHECK(!side_get_error(&node));
+    side_close(&node);
+}
+
 TEST(replication_open_refuses_bad_options_and_names_them)
 {
     static const char *const bad[][2] = {
