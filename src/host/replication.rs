@@ -158,7 +158,8 @@ impl Bs {
 
     /// Detaches disks that [`Bs::attach_disks`] attached, and that no request uses any more.
     pub fn detach_disks(self, disks: &[Child]) {
-        // SAFETY: requests use them only after a failed failover, and then they stay; the caller holds no lock of the graph.
+        // SAFETY: requests use them only after a failed failover, and then they stay until close, when there are no requests; the
+        // caller holds no lock of the graph.
         unsafe { self.close_children(disks) }
     }
 

@@ -7,7 +7,7 @@
 //! through [`Replication::backup_ended`] and [`Replication::commit_ended`], also from within a cancel.
 
 use super::error::Error;
-use super::machine::{Mode, Stage, StageError, Status, Verdict};
+use super::machine::{Mode, StageError, Status, Verdict};
 use super::options::Options;
 use super::state::{Held, Replication};
 use crate::errno::{Errno, ToErrno};
@@ -158,13 +158,13 @@ impl Replication {
     /// The backup has ended: we have cancelled it, or it has failed.
     pub fn backup_ended(&self) {
         let mut held = self.held();
-        held.backup = None;
-        let (blocker, is_ending) = (held.blocker.take(), held.is_ending);
+        let (backup, blocker) = (held.backup.take(), held.blocker.take());
         drop(held);
         if let Some(blocker) = blocker {
             blocker.unblock();
         }
-        if !is_ending {
+        // Of one that we cancel nothing is held any more.
+        if backup.is_some() {
             self.status.step(Status::lost_backup);
         }
     }
@@ -182,14 +182,10 @@ impl Replication {
 
     /// Ends the backup, if there is one.
     fn end_backup(&self, bs: Bs) {
-        let mut held = self.held();
-        held.is_ending = true;
-        let backup = held.backup;
-        drop(held);
+        let backup = self.held().backup.take();
         if let Some(backup) = backup {
             backup.cancel(bs, true);
         }
-        self.held().is_ending = false;
     }
 
     /// Gives back whatever a secondary holds, so that it is as before its start.
@@ -210,23 +206,14 @@ impl Replication {
         }
     }
 
-    /// The node is going: whatever runs is ended. What the disks hold stays there.
+    /// The node is going, in whatever stage, and after whatever panic: what runs is ended, and what is held is given back. What the
+    /// disks contain stays there.
     pub fn close(&self, bs: Bs) {
-        match self.status.now().stage {
-            Stage::Running => {
-                if self.mode() == Mode::Secondary {
-                    self.let_go(bs);
-                }
-                self.status.step(Status::stopped);
-            }
-            Stage::Failover => {
-                let commit = self.held().commit;
-                if let Some(commit) = commit {
-                    commit.cancel(bs, false);
-                }
-            }
-            Stage::None | Stage::FailoverFailed | Stage::Done(_) => {}
+        let commit = self.held().commit.take();
+        if let Some(commit) = commit {
+            commit.cancel(bs, false);
         }
+        self.let_go(bs);
         self.set_registration(None);
     }
 }

@@ -12,7 +12,7 @@ use crate::host::replication::{Blocker, Job, Registration};
 use crate::host::Child;
 
 /// What a started secondary holds, each from when it was got until it was given back. Only the main loop uses it, except for
-/// `secondary`, which requests use after a failed failover, when nothing gives it back any more.
+/// `secondary`, which requests use after a failed failover, when only close gives it back.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// Which disks were read-only before: hidden, secondary.
@@ -22,8 +22,6 @@ pub(super) struct Held {
     pub(super) blocker: Option<Blocker>,
     pub(super) backup: Option<Job>,
     pub(super) commit: Option<Job>,
-    /// Whether the end of the backup is what we want.
-    pub(super) is_ending: bool,
 }
 
 /// An open node. Requests share it, on whatever thread; all else happens in the main loop.

@@ -375,6 +375,22 @@ TEST(replication_failover_that_cannot_begin_has_failed_and_close_works)
     side_close(&node);
 }
 
+TEST(replication_close_after_a_failed_failover_lets_go_of_the_disks)
+{
+    static const enum stage stages[] = { FAILOVER, FAILOVER_FAILED };
+    struct side_node node;
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        side_bring(&node, SECONDARY, stages[i]);
+        CHECK(!replica.hidden_read_only);
+        qbr_replication_close(&node.bs);
+        side_check_let_go(&node);
+        CHECK(!replica.commit_runs);
+        side_close(&node);
+    }
+}
+
 TEST(replication_close_completes_a_failover_that_can_be_completed)
 {
     struct side_node node;
