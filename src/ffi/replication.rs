@@ -33,7 +33,7 @@ const FLAGS: Flags =
 impl Explain for ReplicationError {
     fn into_host(self) -> Option<HostError> {
         match self {
-            ReplicationError::Host(error) => Some(error),
+            ReplicationError::Host(error) | ReplicationError::Empty(_, error) => Some(error),
             _ => None,
         }
     }
@@ -290,7 +290,7 @@ pub unsafe extern "C" fn qbr_replication_start(
 /// Pointers as the replication core passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_replication_checkpoint(bs: *mut BlockDriverState, errp: *mut *mut Error) {
-    let body = |_: Bs, replication: &Replication| replication.checkpoint();
+    let body = |bs: Bs, replication: &Replication| replication.checkpoint(bs);
     // SAFETY: the caller's promise.
     unsafe { operation(c"qbr_replication_checkpoint", bs, errp, body) }
 }

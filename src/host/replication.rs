@@ -8,6 +8,7 @@ use std::ptr::{self, NonNull};
 use super::child::Child;
 use super::error::HostError;
 use super::qemu::{c_text, Bs};
+use crate::errno::Errno;
 use crate::sys::host as raw;
 use crate::sys::host::{BlockJob, QbrBlocker, ReplicationState};
 
@@ -157,7 +158,8 @@ impl Bs {
 
     /// Detaches disks that [`Bs::attach_disks`] attached, and that no request uses any more.
     pub fn detach_disks(self, disks: &[Child]) {
-        // SAFETY: requests use them only after a failed failover, and then they stay; the caller holds no lock of the graph.
+        // SAFETY: requests use them only after a failed failover, and then they stay until close, when there are no requests; the
+        // caller holds no lock of the graph.
         unsafe { self.close_children(disks) }
     }
 
@@ -196,14 +198,14 @@ impl Child {
     /// Makes it empty, so that all comes from what backs it. Main loop.
     ///
     /// # Errors
-    /// The block layer's; nothing if there is no medium.
-    pub fn make_empty(self) -> Result<(), Option<HostError>> {
+    /// The block layer's, as a number and in words; `ENOMEDIUM` without words if there is no medium.
+    pub fn make_empty(self) -> Result<(), (Errno, HostError)> {
         let mut ret = 0;
-        done(|errp| {
+        let result = done(|errp| {
             // SAFETY: valid by the constructor's contract.
             ret = unsafe { raw::qbr_host_child_make_empty(self.as_raw(), errp) };
             ret
-        })
-        .map_err(|error| (ret != crate::errno::Errno::ENOMEDIUM.to_ret() || error.is_some()).then_some(error))
+        });
+        result.map_err(|error| (Errno::from_code(ret.saturating_neg()), error))
     }
 }

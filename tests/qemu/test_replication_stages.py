@@ -3,7 +3,7 @@
 
 import os
 
-from lib.harness import check, test
+from lib.harness import Skip, check, test
 from lib.nbd import Client, NbdError
 from lib.qmp import Machine
 from lib.replication import (SIZE, Content, Primary, Secondary, children, file_of, image, is_read_only, raw_image, refused, start,
@@ -50,6 +50,34 @@ def secondary_that_is_stopped_forgets_its_guests_writes_and_starts_again(t):
 
 
 @test(core=True)
+def secondary_that_is_inactive_refuses_what_changes_its_disks_and_goes_on(t):
+    content = Content("inactive")
+    secondary = Secondary(t, content.bytes)
+    with secondary.machine as machine:
+        if all(command["name"] != "blockdev-set-active" for command in machine.command("query-commands")):
+            raise Skip("this QEMU has no blockdev-set-active")
+        # An export would need the node to be active.
+        machine.unexport("top")
+        start(machine, False)
+        with Client(t.work, secondary.socket, "disk") as client:
+            content.change(client)
+        machine.command("blockdev-set-active", node_name="top", active=False)
+        for call in (lambda: machine.command("xen-colo-do-checkpoint"), lambda: stop(machine, False, False),
+                     lambda: stop(machine, False, True)):
+            message = refused(call)
+            check("inactive" in message, message)
+            check(status(machine) is None, status(machine))
+            check(set(children(machine, "r")) == {"file", "hidden disk", "secondary disk"}, children(machine, "r"))
+        machine.command("blockdev-set-active", node_name="top", active=True)
+        machine.command("xen-colo-do-checkpoint")
+        stop(machine, False, False)
+        machine.export("top")
+        with secondary.client() as guest:
+            content.compare(guest, "the secondary")
+        check(machine.quit() == 0, machine.output())
+
+
+@test(core=True)
 def resize_is_refused_and_the_process_goes_on(t):
     secondary = Secondary(t, bytes(SIZE))
     with secondary.machine as machine:
@@ -84,6 +112,36 @@ def primary_that_is_stopped_starts_again(t):
             check("not running" in status(secondary.machine), status(secondary.machine))
             start(secondary.machine, False)
             content.compare(guest, "the secondary")
+
+
+@test(core=True)
+def primary_whose_secondary_has_missed_a_write_starts_only_with_a_new_node(t):
+    content = Content("missed")
+    secondary, primary = Secondary(t, content.bytes), Primary(t, content.bytes)
+    with secondary.machine, primary.machine as machine:
+        primary.connect(secondary)
+        with primary.client() as client:
+            start(machine, True)
+            content.change(client)
+            stop(machine, True, False)
+            # The quorum goes on with the other disk.
+            content.change(client)
+            content.compare(client, "the primary")
+            for _ in range(2):
+                message = refused(start, machine, True)
+                check("has missed writes" in message, message)
+                check(status(machine) is None, status(machine))
+            primary.disconnect()
+            with Client(t.work, secondary.socket, "disk") as disk:
+                disk.write(0, bytes(content.bytes))
+            primary.connect(secondary)
+            start(machine, True)
+            content.change(client)
+            check(status(machine) is None, status(machine))
+        start(secondary.machine, False)
+        with secondary.client() as guest:
+            content.compare(guest, "the secondary")
+        check(machine.quit() == 0, machine.output())
 
 
 @test()

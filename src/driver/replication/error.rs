@@ -23,7 +23,10 @@ pub enum Error {
     /// A secondary can't be started.
     #[error("{0}")]
     Disks(&'static str),
-    /// A disk can't be emptied.
+    /// The block layer can't empty a disk.
+    #[error("{1}")]
+    Empty(Errno, HostError),
+    /// A disk that is to be emptied is gone.
     #[error("{0} disk {1} is ejected")]
     Ejected(&'static str, String),
     /// The length can't be changed.
@@ -50,7 +53,7 @@ impl ToErrno for Error {
             Self::Stage(_) | Self::Host(_) | Self::Disks(_) => Errno::EINVAL,
             Self::Ejected(..) => Errno::ENOMEDIUM,
             Self::Resize => Errno::ENOTSUP,
-            Self::Errno(errno) => *errno,
+            Self::Empty(errno, _) | Self::Errno(errno) => *errno,
         }
     }
 }

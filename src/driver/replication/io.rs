@@ -12,6 +12,14 @@ use crate::host::Child;
 use crate::iov::GuestPart;
 use crate::range::ByteRange;
 
+/// Whether the block layer does a change in another way, or goes on well without it, when it is told `ENOTSUP`: nothing is lost
+/// then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Otherwise {
+    Yes,
+    No,
+}
+
 impl Replication {
     /// Reads a range. A primary is only written to.
     ///
@@ -19,7 +27,7 @@ impl Replication {
     /// The disk's; `EIO` on a primary, and on a secondary that was not started.
     #[inline]
     pub fn read(&self, to: GuestPart<'_>, range: ByteRange) -> Result<(), Errno> {
-        if self.mode() == Mode::Primary || self.gate() == Gate::Closed {
+        if self.mode() == Mode::Primary || self.status.gate() == Gate::Closed {
             return Err(Errno::EIO);
         }
         // DIVERGES: requests reach the disks as they are; the C driver makes them of whole sectors, which a primary can't read.
@@ -32,7 +40,9 @@ impl Replication {
     /// The disk's on a secondary; `EIO` if the replication does not run. A failure on a primary is remembered instead.
     #[inline]
     pub fn write(&self, from: GuestPart<'_>, range: ByteRange, flags: u32) -> Result<(), Errno> {
-        self.change(range, move |child, piece, skip| child.write(from.after(skip), piece, flags))
+        self.change(range, Otherwise::No, move |child, piece, skip| {
+            child.write(from.after(skip), piece, flags)
+        })
     }
 
     /// Writes zeroes.
@@ -41,7 +51,7 @@ impl Replication {
     /// As for [`Replication::write`]; `ENOTSUP` if that was to be quick and can't be.
     // DIVERGES: zeroes are passed on as zeroes; the C driver writes them as data.
     pub fn write_zeroes(&self, range: ByteRange, flags: u32) -> Result<(), Errno> {
-        self.change(range, move |child, piece, _| child.write_zeroes(piece, flags))
+        self.change(range, Otherwise::Yes, move |child, piece, _| child.write_zeroes(piece, flags))
     }
 
     /// Gives back the space of a range.
@@ -51,7 +61,7 @@ impl Replication {
     // DIVERGES: discards reach the disks; the C driver drops them. An active disk that can't keep what is behind it from
     // showing refuses them, and the secondary disk's old content is copied before it goes.
     pub fn discard(&self, range: ByteRange) -> Result<(), Errno> {
-        self.change(range, |child, piece, _| child.discard(piece))
+        self.change(range, Otherwise::Yes, |child, piece, _| child.discard(piece))
     }
 
     /// The length in bytes.
@@ -67,25 +77,33 @@ impl Replication {
     fn change(
         &self,
         range: ByteRange,
+        otherwise: Otherwise,
         change: impl Fn(Child, ByteRange, usize) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        let result = match self.gate() {
+        let result = match self.status.gate() {
             Gate::Open => change(self.file, range, 0),
-            Gate::Closed => return Err(Errno::EIO),
+            Gate::Closed => return Err(self.refused()),
             Gate::Split => self.change_pieces(self.file, range, change),
         };
-        result.or_else(|errno| self.not_changed(errno))
+        result.or_else(|errno| self.not_changed(errno, otherwise))
+    }
+
+    /// What the guest is told of a change where none is allowed. On a primary it goes on without this one.
+    #[cold]
+    fn refused(&self) -> Errno {
+        self.status.step(|now| now.lost_change(Errno::EIO));
+        Errno::EIO
     }
 
     /// What the guest is told of a change that has failed.
     #[cold]
-    fn not_changed(&self, errno: Errno) -> Result<(), Errno> {
-        // ENOTSUP: it can be done in another way, and nothing is lost.
-        if self.mode() == Mode::Secondary || errno == Errno::ENOTSUP {
+    fn not_changed(&self, errno: Errno, otherwise: Otherwise) -> Result<(), Errno> {
+        let is_told = errno == Errno::ENOTSUP && otherwise == Otherwise::Yes;
+        if self.mode() == Mode::Secondary || is_told {
             return Err(errno);
         }
         // The guest goes on; who asks for errors learns that the secondary doesn't follow any more.
-        self.latch(errno);
+        self.status.step(|now| now.lost_change(errno));
         Ok(())
     }
 

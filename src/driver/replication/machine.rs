@@ -28,8 +28,10 @@ impl Mode {
 /// How a replication has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It was stopped without a failover.
+    /// It was stopped, on a secondary without a failover.
     Stopped,
+    /// A primary was stopped, and its secondary has missed changes since then or before.
+    Missed,
     /// The secondary has taken over, and its disk is the only one.
     FailedOver,
 }
@@ -51,12 +53,13 @@ pub enum Stage {
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::None,
         Self::Running,
         Self::Failover,
         Self::FailoverFailed,
         Self::Done(End::Stopped),
+        Self::Done(End::Missed),
         Self::Done(End::FailedOver),
     ];
 
@@ -69,7 +72,8 @@ impl Stage {
             Self::Failover => 2,
             Self::FailoverFailed => 3,
             Self::Done(End::Stopped) => 4,
-            Self::Done(End::FailedOver) => 5,
+            Self::Done(End::Missed) => 5,
+            Self::Done(End::FailedOver) => 6,
         }
     }
 }
@@ -109,6 +113,12 @@ pub enum StageError {
     /// A start of a secondary that is taking over.
     #[error("Block replication can't start as secondary: its failover is still running")]
     FailingOver,
+    /// A start of a primary whose secondary has not got all changes.
+    #[error(
+        "Block replication can't start as primary: the secondary has missed writes, as they failed or came while the replication \
+         was stopped; copy the disk to the secondary, and put a new replication node in the place of this one"
+    )]
+    Missed,
     /// There is nothing that copies what is overwritten.
     #[error("Backup job was cancelled unexpectedly")]
     NoBackup,
@@ -138,7 +148,7 @@ pub struct Status {
     pub mode: Mode,
     /// Where it is.
     pub stage: Stage,
-    /// The first failure since the start that was told to nobody.
+    /// The first failure since the start, or since the last checkpoint, which ends those of checkpoints before it.
     pub error: Option<Errno>,
 }
 
@@ -156,6 +166,8 @@ impl Status {
             }
             // DIVERGES: a replication that was stopped can be started again; in the C driver that does nothing.
             (_, Stage::None | Stage::Done(End::Stopped)) if is_own => Ok(Verdict::Act),
+            // DIVERGES: a primary whose secondary has missed writes can't be started; it would say that all is well.
+            (Mode::Primary, Stage::Done(End::Missed)) if is_own => Err(StageError::Missed),
             // DIVERGES: a secondary that has failed over says why it can't start; in the C driver that does nothing.
             (Mode::Secondary, Stage::Failover) if is_own => Err(StageError::FailingOver),
             (Mode::Secondary, Stage::Done(End::FailedOver)) if is_own => Err(StageError::FailedOver),
@@ -219,11 +231,15 @@ impl Status {
         Self { stage: Stage::Running, error: None, ..self }
     }
 
-    /// It has been stopped without a failover.
+    /// It has been stopped, on a secondary without a failover.
     #[must_use]
     pub fn stopped(self) -> Self {
+        let end = match (self.mode, self.error) {
+            (Mode::Primary, Some(_)) => End::Missed,
+            _ => End::Stopped,
+        };
         // DIVERGES: a plain stop of a secondary clears the latch; the C driver sets it for good.
-        Self { stage: Stage::Done(End::Stopped), error: None, ..self }
+        Self { stage: Stage::Done(end), error: None, ..self }
     }
 
     /// The failover begins.
@@ -243,6 +259,28 @@ impl Status {
         }
     }
 
+    /// A checkpoint has begun, and `result` is what became of it; after a failure it is half done.
+    #[must_use]
+    pub fn checkpointed(self, result: Result<(), Errno>) -> Self {
+        match (self.stage, result) {
+            (Stage::Running, Ok(())) => Self { error: None, ..self },
+            // DIVERGES: a checkpoint that fails half-way is remembered until one succeeds; in the C driver nothing tells of it.
+            (Stage::Running, Err(errno)) => Self { error: self.error.or(Some(errno)), ..self },
+            _ => self,
+        }
+    }
+
+    /// A change of a primary did not reach the secondary; it may have been stopped, or started, since the change began.
+    #[must_use]
+    pub fn lost_change(self, errno: Errno) -> Self {
+        match (self.mode, self.stage) {
+            (Mode::Primary, Stage::Running) => Self { error: self.error.or(Some(errno)), ..self },
+            (Mode::Primary, Stage::Done(End::Stopped)) => Self { stage: Stage::Done(End::Missed), ..self },
+            // What comes before the first start is in the disk that the secondary begins with.
+            _ => self,
+        }
+    }
+
     /// The copying has ended by itself.
     #[must_use]
     pub fn lost_backup(self) -> Self {
@@ -258,6 +296,7 @@ mod tests {
     use super::*;
 
     const STOPPED: Stage = Stage::Done(End::Stopped);
+    const MISSED: Stage = Stage::Done(End::Missed);
     const OVER: Stage = Stage::Done(End::FailedOver);
     const ACT: Result<Verdict, StageError> = Ok(Verdict::Act);
     const IGNORE: Result<Verdict, StageError> = Ok(Verdict::Ignore);
@@ -267,7 +306,7 @@ mod tests {
     }
 
     /// Checks an operation in all stages, in the order of [`Stage::ALL`].
-    fn check<T: PartialEq + std::fmt::Debug>(mode: Mode, op: impl Fn(Status) -> T, expected: [T; 6]) {
+    fn check<T: PartialEq + std::fmt::Debug>(mode: Mode, op: impl Fn(Status) -> T, expected: [T; 7]) {
         for (stage, expected) in Stage::ALL.into_iter().zip(expected) {
             assert_eq!(op(status(mode, stage)), expected, "{mode:?} {stage:?}");
         }
@@ -282,29 +321,33 @@ mod tests {
 
     #[test]
     fn start_of_a_primary_in_each_stage() {
-        let running = Err(StageError::Running);
-        check(Mode::Primary, |s| s.start(Mode::Primary), [ACT, running, IGNORE, running, ACT, IGNORE]);
+        let (running, missed) = (Err(StageError::Running), Err(StageError::Missed));
+        let expected = [ACT, running, IGNORE, running, ACT, missed, IGNORE];
+        check(Mode::Primary, |s| s.start(Mode::Primary), expected);
         let wrong = Err(StageError::Mode { needs: 0, got: 1 });
-        check(Mode::Primary, |s| s.start(Mode::Secondary), [wrong, running, IGNORE, running, IGNORE, IGNORE]);
+        let expected = [wrong, running, IGNORE, running, IGNORE, IGNORE, IGNORE];
+        check(Mode::Primary, |s| s.start(Mode::Secondary), expected);
     }
 
     #[test]
     fn start_of_a_secondary_in_each_stage() {
         let running = Err(StageError::Running);
         let (failing, over) = (Err(StageError::FailingOver), Err(StageError::FailedOver));
-        check(Mode::Secondary, |s| s.start(Mode::Secondary), [ACT, running, failing, running, ACT, over]);
+        let expected = [ACT, running, failing, running, ACT, IGNORE, over];
+        check(Mode::Secondary, |s| s.start(Mode::Secondary), expected);
         let wrong = Err(StageError::Mode { needs: 1, got: 0 });
-        check(Mode::Secondary, |s| s.start(Mode::Primary), [wrong, running, IGNORE, running, IGNORE, IGNORE]);
+        let expected = [wrong, running, IGNORE, running, IGNORE, IGNORE, IGNORE];
+        check(Mode::Secondary, |s| s.start(Mode::Primary), expected);
     }
 
     #[test]
     fn checkpoint_in_each_stage() {
         let none = Err(StageError::NoBackup);
         for has_backup in [false, true] {
-            check(Mode::Primary, |s| s.checkpoint(has_backup), [IGNORE; 6]);
+            check(Mode::Primary, |s| s.checkpoint(has_backup), [IGNORE; 7]);
         }
-        check(Mode::Secondary, |s| s.checkpoint(true), [none, ACT, IGNORE, none, IGNORE, IGNORE]);
-        check(Mode::Secondary, |s| s.checkpoint(false), [none, none, IGNORE, none, IGNORE, IGNORE]);
+        check(Mode::Secondary, |s| s.checkpoint(true), [none, ACT, IGNORE, none, IGNORE, IGNORE, IGNORE]);
+        check(Mode::Secondary, |s| s.checkpoint(false), [none, none, IGNORE, none, IGNORE, IGNORE, IGNORE]);
     }
 
     #[test]
@@ -314,14 +357,14 @@ mod tests {
             check(
                 mode,
                 Status::get_error,
-                [Err(StageError::NotRunning), Ok(()), Ok(()), failed, Ok(()), Ok(())],
+                [Err(StageError::NotRunning), Ok(()), Ok(()), failed, Ok(()), Ok(()), Ok(())],
             );
             let io = Err(StageError::Io(Errno::ENOMEM));
             let failed = Err(StageError::Failover(Errno::ENOMEM));
             check(
                 mode,
                 |s| Status { error: Some(Errno::ENOMEM), ..s }.get_error(),
-                [Err(StageError::NotRunning), io, io, failed, io, io],
+                [Err(StageError::NotRunning), io, io, failed, io, io, io],
             );
         }
     }
@@ -330,15 +373,15 @@ mod tests {
     fn stop_in_each_stage() {
         let not = Err(StageError::NotRunning);
         for mode in [Mode::Primary, Mode::Secondary] {
-            check(mode, Status::stop, [not, ACT, IGNORE, not, IGNORE, IGNORE]);
+            check(mode, Status::stop, [not, ACT, IGNORE, not, IGNORE, IGNORE, IGNORE]);
         }
     }
 
     #[test]
     fn gate_in_each_stage() {
         let (closed, open) = (Gate::Closed, Gate::Open);
-        check(Mode::Primary, Status::gate, [closed, open, closed, closed, closed, closed]);
-        check(Mode::Secondary, Status::gate, [closed, open, open, Gate::Split, open, open]);
+        check(Mode::Primary, Status::gate, [closed, open, closed, closed, closed, closed, closed]);
+        check(Mode::Secondary, Status::gate, [closed, open, open, Gate::Split, open, open, open]);
     }
 
     #[test]
@@ -348,7 +391,9 @@ mod tests {
                 let from = Status { mode, stage, error: Some(Errno::ENOENT) };
                 let to = |stage, error| Status { mode, stage, error };
                 assert_eq!(from.started(), to(Stage::Running, None));
-                assert_eq!(from.stopped(), to(STOPPED, None));
+                let end = if mode == Mode::Primary { MISSED } else { STOPPED };
+                assert_eq!(from.stopped(), to(end, None));
+                assert_eq!(status(mode, stage).stopped(), to(STOPPED, None));
                 assert_eq!(from.failing_over(), to(Stage::Failover, Some(Errno::ENOENT)));
                 assert_eq!(from.failed_over(Ok(())), to(OVER, None));
                 assert_eq!(
@@ -361,5 +406,31 @@ mod tests {
                 assert_eq!(status(mode, stage).lost_backup(), to(stage, error));
             }
         }
+    }
+    #[test]
+    fn checkpointed_in_each_stage() {
+        for stage in Stage::ALL {
+            let good = status(Mode::Secondary, stage);
+            let bad = Status { error: Some(Errno::ENOMEM), ..good };
+            let is_running = stage == Stage::Running;
+            assert_eq!(good.checkpointed(Ok(())), good);
+            assert_eq!(bad.checkpointed(Ok(())), if is_running { good } else { bad });
+            assert_eq!(good.checkpointed(Err(Errno::ENOMEM)), if is_running { bad } else { good });
+            // The first error stays.
+            assert_eq!(bad.checkpointed(Err(Errno::EIO)), bad);
+        }
+    }
+
+    #[test]
+    fn lost_change_in_each_stage() {
+        let lost = |s: Status| (s.lost_change(Errno::ENOMEM).stage, s.lost_change(Errno::ENOMEM).error);
+        let same = Stage::ALL.map(|stage| (stage, None));
+        check(Mode::Secondary, lost, same);
+        let mut expected = same;
+        expected[1].1 = Some(Errno::ENOMEM);
+        expected[4].0 = MISSED;
+        check(Mode::Primary, lost, expected);
+        let first = Status { error: Some(Errno::ENOENT), ..status(Mode::Primary, Stage::Running) };
+        assert_eq!(first.lost_change(Errno::ENOMEM), first);
     }
 }

@@ -15,6 +15,7 @@ mod io;
 mod open;
 mod stages;
 mod state;
+mod status;
 
 pub use error::Error;
 pub use machine::Mode;

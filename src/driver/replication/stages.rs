@@ -7,12 +7,12 @@
 //! through [`Replication::backup_ended`] and [`Replication::commit_ended`], also from within a cancel.
 
 use super::error::Error;
-use super::machine::{Mode, Stage, StageError, Verdict};
+use super::machine::{Mode, StageError, Status, Verdict};
 use super::options::Options;
 use super::state::{Held, Replication};
-use crate::errno::Errno;
+use crate::errno::{Errno, ToErrno};
 use crate::host::qemu::Bs;
-use crate::host::replication::Disks;
+use crate::host::replication::{Disks, Job};
 use crate::host::Child;
 
 impl Replication {
@@ -21,27 +21,30 @@ impl Replication {
     /// # Errors
     /// Why it can't be started. Then all is as it was before.
     pub fn start(&self, bs: Bs, wanted: Mode) -> Result<(), Error> {
-        if self.status().start(wanted)? == Verdict::Ignore {
+        if self.status.now().start(wanted)? == Verdict::Ignore {
             return Ok(());
         }
-        if let Options::Secondary { top_id } = &self.options {
-            // DIVERGES: a start that fails leaves nothing behind and can be repeated; in the C driver children, blocker and
-            // writable disks stay, and the next start aborts.
-            if let Err(error) = self.start_secondary(bs, top_id) {
-                self.let_go(bs);
-                return Err(error);
-            }
+        // DIVERGES: a start that fails leaves nothing behind and can be repeated; in the C driver children, blocker and writable
+        // disks stay, and the next start aborts.
+        let started = self.start_now(bs, wanted);
+        if started.is_err() {
+            self.let_go(bs);
         }
-        self.set_status(self.status().started());
+        started
+    }
+
+    fn start_now(&self, bs: Bs, wanted: Mode) -> Result<(), Error> {
+        if let Options::Secondary { top_id } = &self.options {
+            self.start_secondary(bs, top_id)?;
+        }
+        // A primary's secondary may have missed a change just now.
+        self.status.try_step(|now| now.start(wanted).map(|_| now.started()))?;
         Ok(())
     }
 
     /// Gets all that a secondary needs, and begins with a checkpoint.
     fn start_secondary(&self, bs: Bs, top_id: &str) -> Result<(), Error> {
-        // DIVERGES: a read-only secondary is refused; the C driver aborts when it empties the active disk.
-        if !bs.is_writable() {
-            return Err(Error::Disks("The replication node is read-only"));
-        }
+        check_writable(bs)?;
         let disks = bs.examine_disks();
         check_disks(&disks)?;
         let (hidden, secondary) = (disks.hidden_read_only, disks.secondary_read_only);
@@ -63,19 +66,28 @@ impl Replication {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn checkpoint(&self) -> Result<(), Error> {
+    pub fn checkpoint(&self, bs: Bs) -> Result<(), Error> {
         let has_backup = self.held().backup.is_some();
-        match self.status().checkpoint(has_backup)? {
-            Verdict::Ignore => Ok(()),
-            Verdict::Act => self.begin_anew(),
+        if self.status.now().checkpoint(has_backup)? == Verdict::Ignore {
+            return Ok(());
         }
+        check_writable(bs)?;
+        self.begin_anew()
     }
 
     /// From here on the secondary's guest sees what the primary has written.
     fn begin_anew(&self) -> Result<(), Error> {
-        let backup = self.held().backup;
-        backup.ok_or(StageError::NoBackup)?.checkpoint().map_err(Error::Host)?;
-        self.empty_disks()
+        self.backup()?.checkpoint().map_err(Error::Host)?;
+        // The backup may end while the event loop runs; then there is an error that no checkpoint clears, as none succeeds.
+        let emptied = self.empty_disks().and_then(|()| self.backup().map(drop));
+        let result = number(&emptied);
+        self.status.step(|now| now.checkpointed(result));
+        emptied
+    }
+
+    /// What copies what is overwritten.
+    fn backup(&self) -> Result<Job, Error> {
+        Ok(self.held().backup.ok_or(StageError::NoBackup)?)
     }
 
     /// Forgets what the secondary's guest has written, and what it needed to be shown.
@@ -90,24 +102,26 @@ impl Replication {
     /// # Errors
     /// What has.
     pub fn get_error(&self) -> Result<(), Error> {
-        Ok(self.status().get_error()?)
+        Ok(self.status.now().get_error()?)
     }
 
     /// Stops the replication; with `failover` the secondary's guest goes on with what it has.
     ///
     /// # Errors
-    /// Why it can't be stopped, or what failed on the way; it is stopped then, or its failover has failed.
+    /// Why it can't be stopped, and it goes on; or what failed on the way: then it is stopped, or its failover has failed.
     pub fn stop(&self, bs: Bs, failover: bool) -> Result<(), Error> {
-        if self.status().stop()? == Verdict::Ignore {
+        if self.status.now().stop()? == Verdict::Ignore {
             return Ok(());
         }
-        match (self.mode(), failover) {
-            (Mode::Primary, _) => {
-                self.set_status(self.status().stopped());
-                Ok(())
-            }
-            (Mode::Secondary, false) => self.stop_secondary(bs),
-            (Mode::Secondary, true) => self.fail_over(bs),
+        if self.mode() == Mode::Primary {
+            self.status.step(Status::stopped);
+            return Ok(());
+        }
+        check_writable(bs)?;
+        if failover {
+            self.fail_over(bs)
+        } else {
+            self.stop_secondary(bs)
         }
     }
 
@@ -118,11 +132,8 @@ impl Replication {
         self.end_backup(bs);
         let emptied = self.empty_disks();
         self.let_go(bs);
-        let mut status = self.status().stopped();
-        if let Err(error) = &emptied {
-            status.error = Some(crate::errno::ToErrno::errno(error));
-        }
-        self.set_status(status);
+        let error = number(&emptied).err();
+        self.status.step(|now| Status { error, ..now.stopped() });
         emptied
     }
 
@@ -130,7 +141,7 @@ impl Replication {
     fn fail_over(&self, bs: Bs) -> Result<(), Error> {
         let (file, secondary) = (self.file, self.held().secondary.ok_or(Errno::EIO)?);
         self.end_backup(bs);
-        self.set_status(self.status().failing_over());
+        self.status.step(Status::failing_over);
         match bs.start_commit(file, secondary) {
             Ok(job) => {
                 self.held().commit = Some(job);
@@ -138,7 +149,7 @@ impl Replication {
             }
             Err(error) => {
                 // DIVERGES: a failover that can't begin has failed; in the C driver it seems to run for ever, and close crashes.
-                self.set_status(self.status().failed_over(Err(Errno::EIO)));
+                self.status.step(|now| now.failed_over(Err(Errno::EIO)));
                 Err(Error::Host(error))
             }
         }
@@ -147,21 +158,21 @@ impl Replication {
     /// The backup has ended: we have cancelled it, or it has failed.
     pub fn backup_ended(&self) {
         let mut held = self.held();
-        held.backup = None;
-        let (blocker, is_ending) = (held.blocker.take(), held.is_ending);
+        let (backup, blocker) = (held.backup.take(), held.blocker.take());
         drop(held);
         if let Some(blocker) = blocker {
             blocker.unblock();
         }
-        if !is_ending {
-            self.set_status(self.status().lost_backup());
+        // Of one that we cancel nothing is held any more.
+        if backup.is_some() {
+            self.status.step(Status::lost_backup);
         }
     }
 
     /// The failover is over.
     pub fn commit_ended(&self, bs: Bs, result: Result<(), Errno>) {
         self.held().commit = None;
-        self.set_status(self.status().failed_over(result));
+        self.status.step(|now| now.failed_over(result));
         if result.is_ok() {
             // They are merged, and the secondary disk is the filtered one now.
             self.held().was_read_only = (false, false);
@@ -171,14 +182,10 @@ impl Replication {
 
     /// Ends the backup, if there is one.
     fn end_backup(&self, bs: Bs) {
-        let mut held = self.held();
-        held.is_ending = true;
-        let backup = held.backup;
-        drop(held);
+        let backup = self.held().backup.take();
         if let Some(backup) = backup {
             backup.cancel(bs, true);
         }
-        self.held().is_ending = false;
     }
 
     /// Gives back whatever a secondary holds, so that it is as before its start.
@@ -199,33 +206,40 @@ impl Replication {
         }
     }
 
-    /// The node is going: whatever runs is ended. What the disks hold stays there.
+    /// The node is going, in whatever stage, and after whatever panic: what runs is ended, and what is held is given back. What the
+    /// disks contain stays there.
     pub fn close(&self, bs: Bs) {
-        match self.status().stage {
-            Stage::Running => {
-                if self.mode() == Mode::Secondary {
-                    self.let_go(bs);
-                }
-                self.set_status(self.status().stopped());
-            }
-            Stage::Failover => {
-                let commit = self.held().commit;
-                if let Some(commit) = commit {
-                    commit.cancel(bs, false);
-                }
-            }
-            Stage::None | Stage::FailoverFailed | Stage::Done(_) => {}
+        let commit = self.held().commit.take();
+        if let Some(commit) = commit {
+            commit.cancel(bs, false);
         }
+        self.let_go(bs);
         self.set_registration(None);
     }
 }
 
+/// What the status keeps of a failure.
+fn number(result: &Result<(), Error>) -> Result<(), Errno> {
+    result.as_ref().map_err(ToErrno::errno).copied()
+}
+
 /// Empties a disk.
 fn empty(which: &'static str, disk: Child) -> Result<(), Error> {
-    disk.make_empty().map_err(|error| match error {
-        Some(error) => Error::Host(error),
-        None => Error::Ejected(which, disk.node_name()),
+    disk.make_empty().map_err(|(errno, error)| {
+        if errno == Errno::ENOMEDIUM && !error.is_some() {
+            return Error::Ejected(which, disk.node_name());
+        }
+        Error::Empty(errno, error)
     })
+}
+
+/// Whether a secondary may change its disks, which it may not where it is inactive.
+// DIVERGES: a secondary that can't be written to is refused, and goes on; the C driver aborts when it empties the active disk.
+fn check_writable(bs: Bs) -> Result<(), Error> {
+    if bs.is_writable() {
+        return Ok(());
+    }
+    Err(Error::Disks("The replication node is read-only or inactive, so its disks can't be changed"))
 }
 
 /// Whether a secondary can run with these disks.

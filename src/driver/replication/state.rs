@@ -3,17 +3,16 @@
 
 //! What an open replication node keeps.
 
-use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::machine::{Gate, Mode, Stage, Status};
+use super::machine::Mode;
 use super::options::Options;
-use crate::errno::Errno;
+use super::status::SharedStatus;
 use crate::host::replication::{Blocker, Job, Registration};
 use crate::host::Child;
 
 /// What a started secondary holds, each from when it was got until it was given back. Only the main loop uses it, except for
-/// `secondary`, which requests use after a failed failover, when nothing gives it back any more.
+/// `secondary`, which requests use after a failed failover, when only close gives it back.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// Which disks were read-only before: hidden, secondary.
@@ -23,8 +22,6 @@ pub(super) struct Held {
     pub(super) blocker: Option<Blocker>,
     pub(super) backup: Option<Job>,
     pub(super) commit: Option<Job>,
-    /// Whether the end of the backup is what we want.
-    pub(super) is_ending: bool,
 }
 
 /// An open node. Requests share it, on whatever thread; all else happens in the main loop.
@@ -34,9 +31,7 @@ pub struct Replication {
     /// The filtered disk, which stays for the life of the node.
     pub(super) file: Child,
     registration: Mutex<Option<Registration>>,
-    stage: AtomicU8,
-    /// A positive errno, or 0.
-    error: AtomicI32,
+    pub(super) status: SharedStatus,
     held: Mutex<Held>,
 }
 
@@ -44,14 +39,8 @@ impl Replication {
     /// A node that is not started.
     #[must_use]
     pub fn new(options: Options, file: Child) -> Self {
-        Self {
-            options,
-            file,
-            registration: Mutex::default(),
-            stage: AtomicU8::new(Stage::None.index()),
-            error: AtomicI32::new(0),
-            held: Mutex::default(),
-        }
+        let status = SharedStatus::new(options.mode());
+        Self { options, file, registration: Mutex::default(), status, held: Mutex::default() }
     }
 
     /// It has a place among the replications of the process, or none any more.
@@ -63,37 +52,6 @@ impl Replication {
     #[inline]
     pub(super) fn mode(&self) -> Mode {
         self.options.mode()
-    }
-
-    /// Where the node is.
-    pub(super) fn status(&self) -> Status {
-        let stage = usize::from(self.stage.load(Ordering::Acquire));
-        let error = match self.error.load(Ordering::Relaxed) {
-            0 => None,
-            code => Some(Errno::from_code(code)),
-        };
-        Status { mode: self.mode(), stage: Stage::ALL.get(stage).copied().unwrap_or(Stage::None), error }
-    }
-
-    /// What becomes of requests.
-    #[inline]
-    pub(super) fn gate(&self) -> Gate {
-        // Both sides pass them on while it runs, which is most of the time.
-        if self.stage.load(Ordering::Acquire) == Stage::Running.index() {
-            return Gate::Open;
-        }
-        self.status().gate()
-    }
-
-    /// Goes on to another stage. Main loop.
-    pub(super) fn set_status(&self, status: Status) {
-        self.error.store(status.error.map_or(0, Errno::code), Ordering::Relaxed);
-        self.stage.store(status.stage.index(), Ordering::Release);
-    }
-
-    /// Remembers a write that was lost.
-    pub(super) fn latch(&self, errno: Errno) {
-        self.error.store(errno.code(), Ordering::Relaxed);
     }
 
     /// What a started secondary holds.

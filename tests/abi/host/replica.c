@@ -42,6 +42,14 @@ static bool fails(enum replica_step step, Error **errp)
     return true;
 }
 
+/* A step that lets the event loop run, in which a backup may end. */
+static void polls(enum replica_step step)
+{
+    if (replica.backup_ends == step && replica.backup_runs) {
+        replica_end_backup(-EIO);
+    }
+}
+
 bool qbr_host_bs_is_writable(BlockDriverState *bs)
 {
     (void)bs;
@@ -147,6 +155,7 @@ int qbr_host_backup_checkpoint(BlockJob *job, Error **errp)
         return -1;
     }
     replica.checkpoints++;
+    polls(STEP_CHECKPOINT);
     return 0;
 }
 
@@ -206,11 +215,13 @@ int qbr_host_child_make_empty(BdrvChild *child, Error **errp)
             return -ENOSPC;
         }
         replica.emptied_active++;
+        polls(STEP_EMPTY_ACTIVE);
     } else {
         if (fails(STEP_EMPTY_HIDDEN, errp)) {
             return -ENOSPC;
         }
         replica.emptied_hidden++;
+        polls(STEP_EMPTY_HIDDEN);
     }
     return 0;
 }

@@ -33,8 +33,8 @@ struct replica {
     bool secondary_has_user, can_be_emptied, hidden_read_only, secondary_read_only;
     /* The name of the node on top. */
     const char *top;
-    /* Which step fails. */
-    enum replica_step failing;
+    /* Which step fails, and during which one the backup ends by itself. */
+    enum replica_step failing, backup_ends;
     /* What is there. */
     unsigned registered, blocked;
     bool backup_runs, commit_runs;

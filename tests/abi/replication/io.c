@@ -53,15 +53,26 @@ TEST(replication_failed_change_of_a_primary_is_latched_and_succeeds)
         disk_fail(node.active, as_child[k], ENOSPC);
         CHECK_INT(side_request(&node, changes[k], 0, 512, 0), 0);
         CHECK_CONTAINS(side_get_error(&node), "I/O error");
-        /* A checkpoint is none of a primary's, and a new start forgets. */
+        /* A checkpoint is none of a primary's, and a stop forgets. */
         CHECK(!side_checkpoint(&node));
         CHECK(side_get_error(&node));
         CHECK(!side_stop(&node, false));
         CHECK(!side_get_error(&node));
-        CHECK(!side_start(&node, PRIMARY));
-        CHECK(!side_get_error(&node));
         side_close(&node);
     }
+}
+
+TEST(replication_tells_the_first_of_several_failed_changes)
+{
+    struct side_node node;
+
+    side_bring(&node, PRIMARY, RUNNING);
+    disk_fail(node.active, QBR_CHILD_WRITE, ENOSPC);
+    CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), 0);
+    disk_fail(node.active, QBR_CHILD_WRITE, ENXIO);
+    CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), 0);
+    CHECK_CONTAINS(side_get_error(&node), "No space left");
+    side_close(&node);
 }
 
 TEST(replication_change_that_can_be_done_otherwise_is_not_latched)
@@ -76,6 +87,17 @@ TEST(replication_change_that_can_be_done_otherwise_is_not_latched)
         CHECK(!side_get_error(&node));
         side_close(&node);
     }
+}
+
+TEST(replication_write_that_a_disk_does_not_support_is_latched)
+{
+    struct side_node node;
+
+    side_bring(&node, PRIMARY, RUNNING);
+    disk_fail(node.active, QBR_CHILD_WRITE, ENOTSUP);
+    CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), 0);
+    CHECK_CONTAINS(side_get_error(&node), "not supported");
+    side_close(&node);
 }
 
 TEST(replication_requests_of_a_secondary_in_each_stage_without_a_failure)

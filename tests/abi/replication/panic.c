@@ -176,6 +176,50 @@ __attribute__((constructor)) static void add_tests(void)
     }
 }
 
+/* What ends in the middle of something panics there, and the node is closed. */
+static void check_panic_within(struct side_node *node, const char *name)
+{
+    CHECK_INT(errors_reported(), 1);
+    CHECK_CONTAINS(last_error_reported(), name);
+    CHECK_INT(side_request(node, R_READ, 0, 512, 0), -EIO);
+    qbr_replication_close(&node->bs);
+    side_check_let_go(node);
+    side_close(node);
+}
+
+TEST(replication_panic_at_the_end_of_the_backup_within_a_stop_leaves_nothing_behind)
+{
+    struct side_node node;
+
+    side_bring(&node, SECONDARY, RUNNING);
+    qbr_test_panic_in("qbr_replication_backup_ended");
+    CHECK(!side_stop(&node, false));
+    check_panic_within(&node, "qbr_replication_backup_ended");
+}
+
+TEST(replication_panic_at_the_end_of_the_backup_within_a_start_that_fails_leaves_nothing_behind)
+{
+    struct side_node node;
+
+    side_open(&node, SECONDARY);
+    replica.failing = STEP_EMPTY_HIDDEN;
+    qbr_test_panic_in("qbr_replication_backup_ended");
+    CHECK(side_start(&node, SECONDARY));
+    check_panic_within(&node, "qbr_replication_backup_ended");
+}
+
+TEST(replication_panic_at_the_end_of_the_failover_within_close_leaves_nothing_behind)
+{
+    struct side_node node;
+
+    side_bring(&node, SECONDARY, FAILOVER);
+    qbr_test_panic_in("qbr_replication_commit_ended");
+    qbr_replication_close(&node.bs);
+    CHECK_INT(errors_reported(), 1);
+    side_check_let_go(&node);
+    side_close(&node);
+}
+
 TEST(each_export_of_replication_that_panics_is_still_exported)
 {
     unsigned i, j;

@@ -198,6 +198,42 @@ TEST(replication_start_of_a_read_only_secondary_is_refused)
     side_close(&node);
 }
 
+TEST(replication_secondary_that_is_inactive_refuses_what_changes_its_disks_and_goes_on)
+{
+    struct side_node node;
+    bool failover;
+
+    for (failover = false;; failover = true) {
+        side_bring(&node, SECONDARY, RUNNING);
+        replica.writable = false;
+        CHECK_CONTAINS(side_checkpoint(&node), "inactive");
+        CHECK_CONTAINS(side_stop(&node, failover), "inactive");
+        CHECK_CONTAINS(side_start(&node, SECONDARY), ALREADY);
+        CHECK(!side_get_error(&node));
+        CHECK(replica.backup_runs);
+        CHECK_INT(replica.blocked, 1);
+        CHECK_INT(replica.checkpoints, 1);
+        CHECK_INT(replica.emptied_active, 1);
+        CHECK_INT(node.bs.child_count, 3);
+        replica.writable = true;
+        CHECK(!side_checkpoint(&node));
+        CHECK(!side_stop(&node, failover));
+        side_close(&node);
+        if (failover) {
+            break;
+        }
+    }
+}
+
+TEST(replication_secondary_that_is_inactive_closes)
+{
+    struct side_node node;
+
+    side_bring(&node, SECONDARY, RUNNING);
+    replica.writable = false;
+    side_close(&node);
+}
+
 TEST(replication_stop_of_a_secondary_empties_its_disks_and_clears_the_latch)
 {
     struct side_node node;
@@ -221,7 +257,7 @@ TEST(replication_stop_that_cannot_empty_a_disk_says_so_and_stops)
     CHECK_CONTAINS(side_stop(&node, false), "the host fails here");
     replica.failing = STEP_NONE;
     side_check_let_go(&node);
-    CHECK_CONTAINS(side_get_error(&node), "I/O error");
+    CHECK_CONTAINS(side_get_error(&node), "I/O error occurred: No space left");
     CHECK(!side_start(&node, SECONDARY));
     CHECK(!side_get_error(&node));
     side_close(&node);
@@ -243,6 +279,72 @@ TEST(replication_starts_again_after_a_stop_on_both_sides)
         }
         side_close(&node);
     }
+}
+
+static const enum replication_op changes[] = { R_WRITE, R_ZERO, R_DISCARD };
+
+/* A primary whose secondary has missed something can't be started, however often that is tried. */
+static void check_missed(struct side_node *node)
+{
+    unsigned round;
+
+    for (round = 0; round < 2; round++) {
+        CHECK_CONTAINS(side_start(node, PRIMARY), "has missed writes");
+        CHECK(!side_get_error(node));
+        CHECK_INT(side_request(node, R_WRITE, 0, 512, 0), -EIO);
+        CHECK(!side_stop(node, false));
+    }
+    CHECK(!side_start(node, SECONDARY));
+    side_close(node);
+}
+
+TEST(replication_primary_that_was_changed_while_it_was_stopped_does_not_start)
+{
+    struct side_node node;
+    unsigned k;
+
+    for (k = 0; k < 3; k++) {
+        side_bring(&node, PRIMARY, STOPPED);
+        CHECK_INT(side_request(&node, changes[k], 0, 512, 0), -EIO);
+        check_missed(&node);
+    }
+}
+
+TEST(replication_primary_that_has_lost_a_change_does_not_start_again)
+{
+    static const QbrChildOp as_child[] = { QBR_CHILD_WRITE, QBR_CHILD_WRITE_ZEROES, QBR_CHILD_DISCARD };
+    struct side_node node;
+    bool failover;
+    unsigned k;
+
+    for (k = 0; k < 3; k++) {
+        for (failover = false;; failover = true) {
+            side_bring(&node, PRIMARY, RUNNING);
+            disk_fail(node.active, as_child[k], ENOSPC);
+            CHECK_INT(side_request(&node, changes[k], 0, 512, 0), 0);
+            disk_fail(node.active, as_child[k], 0);
+            CHECK(!side_stop(&node, failover));
+            check_missed(&node);
+            if (failover) {
+                break;
+            }
+        }
+    }
+}
+
+TEST(replication_primary_starts_whatever_was_refused_before_its_first_start_and_whatever_was_read)
+{
+    struct side_node node;
+
+    side_bring(&node, PRIMARY, NONE);
+    CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), -EIO);
+    CHECK(!side_start(&node, PRIMARY));
+    CHECK(!side_stop(&node, true));
+    CHECK_INT(side_request(&node, R_READ, 0, 512, 0), -EIO);
+    CHECK(!side_start(&node, PRIMARY));
+    CHECK(!side_get_error(&node));
+    CHECK_INT(side_request(&node, R_WRITE, 0, 512, 0), 0);
+    side_close(&node);
 }
 
 TEST(replication_failover_tells_no_error_while_it_runs)
@@ -273,6 +375,22 @@ TEST(replication_failover_that_cannot_begin_has_failed_and_close_works)
     side_close(&node);
 }
 
+TEST(replication_close_after_a_failed_failover_lets_go_of_the_disks)
+{
+    static const enum stage stages[] = { FAILOVER, FAILOVER_FAILED };
+    struct side_node node;
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        side_bring(&node, SECONDARY, stages[i]);
+        CHECK(!replica.hidden_read_only);
+        qbr_replication_close(&node.bs);
+        side_check_let_go(&node);
+        CHECK(!replica.commit_runs);
+        side_close(&node);
+    }
+}
+
 TEST(replication_close_completes_a_failover_that_can_be_completed)
 {
     struct side_node node;
@@ -300,6 +418,83 @@ TEST(replication_tells_that_its_backup_has_ended)
     CHECK(!side_stop(&node, true));
     CHECK_CONTAINS(side_get_error(&node), "I/O error");
     replica_end_commit(0);
+    CHECK(!side_get_error(&node));
+    side_close(&node);
+}
+
+static const enum replica_step polling[] = { STEP_CHECKPOINT, STEP_EMPTY_ACTIVE, STEP_EMPTY_HIDDEN };
+
+TEST(replication_start_during_which_the_backup_ends_fails_and_leaves_nothing_behind)
+{
+    struct side_node node;
+    unsigned i;
+
+    for (i = 0; i < 3; i++) {
+        side_open(&node, SECONDARY);
+        replica.backup_ends = polling[i];
+        CHECK_CONTAINS(side_start(&node, SECONDARY), NO_BACKUP);
+        side_check_let_go(&node);
+        CHECK_CONTAINS(side_get_error(&node), NOT_RUNNING);
+        replica.backup_ends = STEP_NONE;
+        CHECK(!side_start(&node, SECONDARY));
+        CHECK(!side_get_error(&node));
+        side_close(&node);
+    }
+}
+
+TEST(replication_checkpoint_during_which_the_backup_ends_fails_and_is_remembered)
+{
+    struct side_node node;
+    unsigned i;
+
+    for (i = 0; i < 3; i++) {
+        side_bring(&node, SECONDARY, RUNNING);
+        replica.backup_ends = polling[i];
+        CHECK_CONTAINS(side_checkpoint(&node), NO_BACKUP);
+        CHECK_CONTAINS(side_get_error(&node), "I/O error");
+        CHECK_CONTAINS(side_checkpoint(&node), NO_BACKUP);
+        CHECK_CONTAINS(side_get_error(&node), "I/O error");
+        CHECK(!side_stop(&node, false));
+        side_close(&node);
+    }
+}
+
+TEST(replication_checkpoint_that_fails_half_way_is_remembered_until_one_succeeds)
+{
+    static const enum replica_step steps[] = { STEP_EMPTY_ACTIVE, STEP_EMPTY_HIDDEN };
+    struct side_node node;
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        side_bring(&node, SECONDARY, RUNNING);
+        replica.failing = steps[i];
+        CHECK_CONTAINS(side_checkpoint(&node), "the host fails here");
+        CHECK_CONTAINS(side_get_error(&node), "I/O error occurred: No space left");
+        replica.failing = STEP_EJECTED_ACTIVE;
+        CHECK_CONTAINS(side_checkpoint(&node), "is ejected");
+        CHECK_CONTAINS(side_get_error(&node), "I/O error occurred: No space left");
+        replica.failing = STEP_NONE;
+        CHECK(!side_checkpoint(&node));
+        CHECK(!side_get_error(&node));
+        /* Without a backup no checkpoint can succeed any more. */
+        replica.failing = steps[i];
+        CHECK(side_checkpoint(&node));
+        replica.failing = STEP_NONE;
+        replica_end_backup(-EIO);
+        CHECK_CONTAINS(side_checkpoint(&node), NO_BACKUP);
+        CHECK(side_get_error(&node));
+        side_close(&node);
+    }
+}
+
+TEST(replication_checkpoint_that_changes_nothing_is_not_remembered)
+{
+    struct side_node node;
+
+    side_bring(&node, SECONDARY, RUNNING);
+    replica.failing = STEP_CHECKPOINT;
+    CHECK_CONTAINS(side_checkpoint(&node), "the host fails here");
+    CHECK_INT(replica.emptied_active, 1);
     CHECK(!side_get_error(&node));
     side_close(&node);
 }
