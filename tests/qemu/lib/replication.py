@@ -4,9 +4,10 @@
 import os
 import random
 import socket
+import threading
 
 from .harness import check, wait_for
-from .nbd import Client
+from .nbd import Client, NbdError
 from .qmp import Machine, QmpError
 
 SIZE = 4 << 20
@@ -138,6 +139,63 @@ class Primary:
         return Client(self.t.work, self.socket, "q")
 
 
+class Load:
+    """A guest that changes a disk all the time, in a thread of its own: `content` follows it. Use as a context."""
+
+    def __init__(self, client, content, seed):
+        self._client, self.content, self._random = client, content, random.Random(seed)
+        self._state = threading.Condition()
+        self._paused, self._is_ending, self._busy, self._count, self.lost = True, False, False, 0, None
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while True:
+            with self._state:
+                self._busy = False
+                self._state.notify_all()
+                self._state.wait_for(lambda: self._is_ending or not self._paused)
+                if self._is_ending:
+                    return
+                self._busy = True
+            try:
+                self.content.change(self._client, randomly=self._random)
+            except (OSError, NbdError) as error:
+                # Who served it was killed, or a guest would have been told of a failure.
+                with self._state:
+                    self.lost, self._is_ending = error, True
+            with self._state:
+                self._count += 1
+
+    def pause(self):
+        """From here on nothing is in flight, until go()."""
+        with self._state:
+            self._paused = True
+            self._state.wait_for(lambda: not self._busy or self.lost)
+            check(not self.lost, f"the disk was lost: {self.lost}")
+
+    def go(self):
+        with self._state:
+            self._paused = False
+            self._state.notify_all()
+
+    def wait_for(self, changes):
+        """Until so many more changes have been made."""
+        with self._state:
+            until = self._count + changes
+            check(self._state.wait_for(lambda: self._count >= until or self.lost, 60), "the guest hangs")
+            check(not self.lost, f"the disk was lost: {self.lost}")
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        with self._state:
+            self._is_ending = True
+            self._state.notify_all()
+        self._thread.join()
+
+
 class Content:
     """What a disk must hold; written together with it."""
 
@@ -150,15 +208,16 @@ class Content:
         other.random = self.random
         return other
 
-    def change(self, client, also=()):
+    def change(self, client, also=(), randomly=None):
         """One random write, or write of zeroes, through a client; `also` are other contents that follow it."""
-        blocks = self.random.randint(1, 16)
-        at = self.random.randrange(SIZE // BLOCK - blocks) * BLOCK
-        if self.random.random() < 0.2:
+        randomly = randomly or self.random
+        blocks = randomly.randint(1, 16)
+        at = randomly.randrange(SIZE // BLOCK - blocks) * BLOCK
+        if randomly.random() < 0.2:
             data = bytes(blocks * BLOCK)
             client.zero(at, len(data))
         else:
-            data = self.random.randbytes(blocks * BLOCK)
+            data = randomly.randbytes(blocks * BLOCK)
             client.write(at, data)
         for content in (self, *also):
             content.bytes[at:at + len(data)] = data
