@@ -331,9 +331,12 @@ impl Image {
         self.finder(rq).call(&self.header, call).await
     }
 
-    /// Forgets what is known of objects without the lock.
+    /// Forgets what is known of objects without the lock; what a snapshot has never changes.
     pub(super) fn forget_map(&self) {
         self.lookout.hear();
+        if self.snapshot.is_some() {
+            return;
+        }
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 

@@ -8,6 +8,7 @@
 //! piece and the guest has them in several, they go through a bounce buffer.
 
 use std::cell::Cell;
+use std::iter;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -77,6 +78,8 @@ impl Rbd {
     /// The cluster's.
     pub async fn write_one(&self, rq: &Request, one: One<'_>) -> Result<bool, Error> {
         let Some(head) = &one.head else { return Ok(false) };
+        let object = one.object.object;
+        let _flight = head.map.as_ref().map(|map| map.take_off(move || iter::once(object)));
         let written = match self.write_object(rq, head, &one.object, one.span) {
             Ok(operation) => operation.await.and_then(acknowledged),
             Err(errno) if errno == NOT_NOTED => return Ok(false),
@@ -249,6 +252,8 @@ impl Rbd {
         // A removal in between makes it begin again, which is rare; nothing does that for ever.
         for _ in 0..MAX_TRIES {
             self.note_objects(rq, head, &objects, only_there).await?;
+            let numbers = || objects().map(|object| object.object);
+            let _flight = head.map.as_ref().map(|map| map.take_off(numbers));
             match change().await {
                 Err(Error::Errno(errno)) if errno == NOT_NOTED => {}
                 done => return done,

@@ -6,11 +6,11 @@
 //! The map may say that an object is there that isn't, never the other way round. So an object is noted before its first write,
 //! and forgotten after its removal; what can't be noted makes the map invalid instead of wrong. A write looks at the map and is
 //! submitted under one lock of the states, which a removal takes for itself before it begins: a write that has seen an object
-//! there is on its way before the removal.
+//! there is on its way before the removal. That one counts it as there if it may overtake it.
 
 use std::ffi::{CStr, CString};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::error::{ignore, Error};
@@ -28,6 +28,8 @@ use crate::host::{Request, Signal};
 
 /// Another client has the lock of the map, and with it the image's. The library never answers this.
 pub(super) const LOCK_LOST: Errno = Errno::ENOLCK;
+/// How many places there are to count writes in flight: enough for most requests to have one of their own.
+const PLACES: usize = 1024;
 /// How many objects one operation changes at most.
 const CHUNK: u64 = 262_144;
 /// Both of what can be wrong with a map.
@@ -42,6 +44,8 @@ pub(super) struct Map {
     trusted: AtomicBool,
     /// Ranges of objects that are being changed.
     busy: Mutex<Busy>,
+    /// How many writes are in flight, by the last digits of the numbers of their objects.
+    in_flight: Box<[AtomicU32; PLACES]>,
 }
 
 /// Who is changing what.
@@ -50,6 +54,21 @@ struct Busy {
     ranges: Vec<Range<u64>>,
     /// Those who wait for a range; each looks again when its signal is dropped.
     waiting: Vec<Signal>,
+}
+
+/// Writes of objects that are in flight, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Flight<'a, O: Iterator<Item = u64>, F: Fn() -> O> {
+    map: &'a Map,
+    objects: F,
+}
+
+impl<O: Iterator<Item = u64>, F: Fn() -> O> Drop for Flight<'_, O, F> {
+    fn drop(&mut self) {
+        for object in (self.objects)() {
+            self.map.place(object).fetch_sub(1, Ordering::Release);
+        }
+    }
 }
 
 /// Being the only one to change a range of objects.
@@ -100,6 +119,7 @@ impl Map {
                 states: RwLock::new(states),
                 trusted: AtomicBool::new(trusted),
                 busy: Mutex::new(Busy::default()),
+                in_flight: Box::new([const { AtomicU32::new(0) }; PLACES]),
             })),
             Err(errno) if errno.code() == libc::ESHUTDOWN => Err(image.noted(errno).into()),
             Err(_) => {
@@ -150,7 +170,28 @@ impl Map {
         self.update(image, rq, &claim.range, State::Exists, None).await
     }
 
-    /// Removes objects with `remove`: they are pending before, and absent afterwards.
+    /// Notes that writes of objects are about to be submitted, before each looks at the state of its object.
+    pub(super) fn take_off<O: Iterator<Item = u64>, F: Fn() -> O>(&self, objects: F) -> Flight<'_, O, F> {
+        for object in objects() {
+            self.place(object).fetch_add(1, Ordering::Relaxed);
+        }
+        Flight { map: self, objects }
+    }
+
+    /// Where writes of an object are counted, and those of some others.
+    fn place(&self, object: u64) -> &AtomicU32 {
+        let place = usize::try_from(object).unwrap_or(usize::MAX) % PLACES;
+        #[expect(clippy::indexing_slicing, reason = "a remainder is less than its divisor")]
+        &self.in_flight[place]
+    }
+
+    /// Whether a write of any of these objects may be in flight.
+    fn is_any_in_flight(&self, objects: &Range<u64>) -> bool {
+        objects.clone().take(PLACES).any(|object| self.place(object).load(Ordering::Acquire) > 0)
+    }
+
+    /// Removes objects with `remove`: they are pending before, and absent afterwards. In a full pool a removal is done at once, while
+    /// a write that was sent before waits for space, and makes the object again: then it counts as there.
     pub(super) async fn removing(
         &self,
         image: &Image,
@@ -160,8 +201,11 @@ impl Map {
     ) -> Result<(), Error> {
         let claim = self.claim(rq, range).await?;
         self.update(image, rq, &claim.range, State::Pending, Some(State::Exists)).await?;
+        // From here on no write of theirs begins.
+        let overtakes = self.is_any_in_flight(&claim.range);
         remove().await?;
-        self.update(image, rq, &claim.range, State::Absent, Some(State::Pending)).await
+        let new = if overtakes { State::Exists } else { State::Absent };
+        self.update(image, rq, &claim.range, new, Some(State::Pending)).await
     }
 
     /// Waits until nobody else changes any of these objects.

@@ -64,6 +64,7 @@ impl Rbd {
         if inside.is_empty() {
             return Ok(BlockStatus { bytes: range.bytes(), zero: true });
         }
+        self.image.check_gone()?;
         // The block layer counts in sectors, also where the image ends within one.
         let whole = |bytes: i64| if bytes == inside.bytes() { range.bytes() } else { bytes };
         if let Some(status) = self.status_by_map(rq, inside).await? {
@@ -178,10 +179,11 @@ impl Rbd {
 
     /// Whether an object that isn't there is known to be a hole, and not missing because a snapshot is gone.
     pub(super) fn is_hole(&self, object: u64) -> bool {
-        if self.image.snapshot.is_none() {
-            return self.image.check_gone().is_ok();
+        if self.image.check_gone().is_err() {
+            return false;
         }
-        self.seen().is_some_and(|seen| seen.map.state(object) == Some(State::Absent))
+        self.image.snapshot.is_none()
+            || self.seen().is_some_and(|seen| seen.map.state(object) == Some(State::Absent))
     }
 
     /// Makes sure that objects that aren't there are holes.

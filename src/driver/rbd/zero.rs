@@ -7,8 +7,9 @@ use super::error::Error;
 use super::format::striping::ObjectRange;
 use super::image::Head;
 use super::io::{acknowledged, as_len, for_each, removed};
+use super::map::is_full;
 use super::state::Rbd;
-use crate::backend::rados::{Operation, WriteOp};
+use crate::backend::rados::{Operation, PoolHandle, WriteOp};
 use crate::errno::Errno;
 use crate::host::Request;
 use crate::range::ByteRange;
@@ -86,9 +87,14 @@ impl Rbd {
         objects: impl Fn() -> O,
     ) -> Result<(), Error> {
         let there = || objects().filter(|object| !is_absent(head, object.object));
-        let cut = async || {
-            let start = |object: &ObjectRange| self.cut(rq, head, object);
-            Ok(for_each(rq, there(), start, |_, ret| removed(ret)).await?)
+        let cut_with = async |pool: &PoolHandle| {
+            let start = |object: &ObjectRange| self.cut(rq, head, pool, object);
+            for_each(rq, there(), start, |_, ret| removed(ret)).await
+        };
+        let cut = async || match cut_with(&head.remover).await {
+            // A cut may make an object longer, which waits for space as a write does.
+            Err(errno) if is_full(errno) => Ok(cut_with(&head.writer).await?),
+            done => Ok(done?),
         };
         self.change_objects(rq, head, there, true, cut).await
     }
@@ -123,7 +129,13 @@ impl Rbd {
     }
 
     /// Cuts a range out of an object.
-    fn cut(&self, rq: &Request, head: &Head, object: &ObjectRange) -> Result<Operation, Errno> {
+    fn cut(
+        &self,
+        rq: &Request,
+        head: &Head,
+        pool: &PoolHandle,
+        object: &ObjectRange,
+    ) -> Result<Operation, Errno> {
         let identity = &self.image.identity;
         let name = identity.names.name(object.object);
         // Neither of the two creates an object that isn't there.
@@ -133,7 +145,7 @@ impl Rbd {
         } else {
             op.zero(object.offset, object.length)
         };
-        Self::change_noted(head, object, || Ok(head.remover.change(rq, name.as_c_str(), op)))
+        Self::change_noted(head, object, || Ok(pool.change(rq, name.as_c_str(), op)))
     }
 
     /// Fills a range of an object with zeroes that take their space.

@@ -222,3 +222,24 @@ TEST(rbd_discard_of_a_striped_image_keeps_what_is_outside)
     qiov_free(qiov);
     qiov_free(back);
 }
+
+/* One that makes an object longer is refused in a full pool, where a removal would be done. */
+static void check_cut_in_a_full_pool(int error)
+{
+    BlockDriverState bs = { 0 };
+
+    rbd_node(&bs);
+    ceph_fill(ceph_data(IMAGE, 2), 0, 100, 0);
+    ceph_fail_object(ceph_data(IMAGE, 2), CEPH_WRITE_OP, 0, 1, error);
+    ceph_log_clear();
+    CHECK_INT(rbd_zero(&bs, 2 * OBJECT + 1000, OBJECT - 1000, QBR_REQ_MAY_UNMAP), 0);
+    CHECK_INT(ceph_log_count("truncate "), 2);
+    check_hole(&bs, 2 * OBJECT + 100, OBJECT - 100);
+    rbd_close(&bs);
+}
+
+TEST(rbd_cut_that_a_full_pool_refuses_is_sent_again_to_wait_for_space)
+{
+    check_cut_in_a_full_pool(EDQUOT);
+    check_cut_in_a_full_pool(ENOSPC);
+}
