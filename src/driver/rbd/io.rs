@@ -198,9 +198,14 @@ impl Rbd {
         change: impl AsyncFn(&Head) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let attempt = async || {
-            self.grow_to(rq, end).await?;
-            let head = self.image.enter(rq).await?;
-            change(&head).await
+            loop {
+                self.grow_to(rq, end).await?;
+                let head = self.image.enter(rq).await?;
+                // The header that was read at the gate may say that the image has become smaller.
+                if end <= self.image.size() {
+                    return change(&head).await;
+                }
+            }
         };
         for _ in 0..MAX_TRIES {
             match attempt().await {
