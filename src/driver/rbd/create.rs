@@ -74,6 +74,7 @@ async fn create_in(
         }
     }
     let order = options.order.or_else(|| number(cluster, c"rbd_default_order")).unwrap_or(DEFAULT_ORDER);
+    // DIVERGES: format 1 is made if it is configured; the C driver wants RBD_FORCE_ALLOW_V1 in the environment, too.
     if number(cluster, c"rbd_default_format") == Some(1) {
         // As with `rbd create`: format 1 knows neither.
         if !options.location.namespace.is_empty() {

@@ -153,6 +153,9 @@ TEST(rbd_write_that_finds_out_that_the_image_is_smaller_is_refused)
         }
         CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
         CHECK_INT(rbd_write(&bs, 5 * OBJECT, qiov), -EINVAL);
+        /* Nor is the image made larger again. */
+        CHECK_INT(rbd_write(&bs, 5 * OBJECT, qiov), -EINVAL);
+        CHECK_INT(ceph_image_size(IMAGE), 3 * OBJECT);
         CHECK(!ceph_bytes(ceph_data(IMAGE, 5), &length));
         CHECK_INT(rbd_write(&bs, 2 * OBJECT, qiov), 0);
         rbd_close(&bs);
