@@ -531,7 +531,7 @@ pub unsafe extern "C" fn qbr_rbd_snapshot_delete(
 }
 
 /// `.bdrv_snapshot_list`. How many snapshots there are, and in @table (for the caller to free; NULL if there is none) which, or
-/// -errno. Main loop, not in a coroutine; may block on the network.
+/// -errno. Main loop, not in a coroutine; does not block.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.

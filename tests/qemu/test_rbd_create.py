@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lib.harness import cases, check, test
 from lib.qmp import Daemon
-from lib.rbd import (MIB, POOL, SPACE, both_fail, c_cell, create, exported, info, io, listing, make, plain, some_bytes, spec, url)
+from lib.rbd import (DATA_POOL, MIB, POOL, SPACE, both_fail, c_cell, create, exported, fill, info, io, listing, make, objects, plain, some_bytes,
+                     spec, url)
 
 V1 = {"RBD_FORCE_ALLOW_V1": "1"}
 
@@ -48,6 +49,49 @@ cases("rbd_create", [
     ("empty image is like the C driver's", like_the_c_driver, POOL, {}, [], "0"),
     ("size is rounded up to a sector as by the C driver", like_the_c_driver, POOL, {}, [], "1000"),
 ])
+
+
+def configured_pool(t, pool, **settings):
+    """A pool of the test's own, with settings for its images."""
+    plain(t).pool(pool)
+    for key, value in settings.items():
+        plain(t).rbd("config", "pool", "set", pool, key, value)
+    return pool
+
+
+@test()
+def settings_of_the_pool_are_like_the_c_drivers(t):
+    pool = configured_pool(t, "configured", rbd_default_features="layering,exclusive-lock", rbd_default_order="20",
+                           rbd_default_stripe_unit="64K", rbd_default_stripe_count="4")
+    # In the configuration there is something else, which doesn't count then.
+    like_the_c_driver(t, pool, {"rbd_default_order": 16, "rbd_default_features": 1}, [], "10M")
+    made = info(t, "b", pool)
+    check((made["order"], made["stripe_unit"], made["stripe_count"]) == (20, 65536, 4), made)
+    check(set(made["features"]) == {"layering", "exclusive-lock", "striping"}, made["features"])
+    # What is said of the image itself comes first.
+    plain(t).rbd("rm", "--no-progress", spec(t, "b", pool))
+    like_the_c_driver(t, pool, {}, ["-o", "cluster_size=128k"], "10M")
+    t.img("create", "-q", "-f", "raw", url(t, "a", pool, rbd_default_order=21, rbd_default_features=1), "1M")
+    made = info(t, "a", pool)
+    check(made["order"] == 21 and "exclusive-lock" not in made["features"], made)
+
+
+@test()
+def settings_of_the_pool_hold_in_its_namespaces(t):
+    pool = configured_pool(t, "configured-spaces", rbd_default_order="20")
+    plain(t).namespace(pool, SPACE)
+    like_the_c_driver(t, f"{pool}/{SPACE}", {}, [], "10M")
+    check(info(t, "b", f"{pool}/{SPACE}")["order"] == 20, info(t, "b", f"{pool}/{SPACE}"))
+
+
+@test()
+def data_pool_of_the_pool_gets_the_data(t):
+    pool = configured_pool(t, "configured-data", rbd_default_data_pool=DATA_POOL)
+    t.img("create", "-q", "-f", "raw", url(t, "a", pool), "8M")
+    made = info(t, "a", pool)
+    check(made["data_pool"] == DATA_POOL and "data-pool" in made["features"], made)
+    fill(t, some_bytes(MIB), pool=pool)
+    check(objects(t, pool=pool, data=DATA_POOL) == 1 and objects(t, pool=pool) == 0, "the data is elsewhere")
 
 
 def refused(t, pool, options, size, reason, *names):

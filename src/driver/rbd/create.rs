@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::connect::{connect, pool, pool_named, text, HEADER_SIZE};
 use super::create_options::CreateOptions;
+use super::defaults::Defaults;
 use super::error::{ignore, is_refusal, Error};
 use super::format::calls::{self, Call};
 use super::format::directory::{self, Directory1};
@@ -40,18 +41,15 @@ pub async fn create(rq: &Request, options: CreateOptions, secret: Option<CString
         return Err(Error::Encryption);
     }
     let location = options.location.clone();
-    let (cluster, pool, data) = spawn_blocking(rq, move || {
+    let (cluster, pool) = spawn_blocking(rq, move || {
         let cluster = Arc::new(connect(&location, secret.as_ref())?);
         let pool = pool(&cluster, &location)?;
-        let data = setting(&cluster, c"rbd_default_data_pool");
-        let data = data.filter(|name| !name.is_empty() && *name != location.pool);
-        let data = data.map(|name| pool_named(&cluster, &name)).transpose()?;
-        Ok::<_, Error>((cluster, pool, data))
+        Ok::<_, Error>((cluster, pool))
     })
     .await??;
-    let made = create_in(rq, &cluster, &pool, data.as_ref(), &options).await;
+    let made = create_in(rq, &cluster, &pool, &options).await;
     // Ending the connection blocks, too.
-    spawn_blocking(rq, move || drop((pool, data, cluster))).await?;
+    spawn_blocking(rq, move || drop((pool, cluster))).await?;
     made
 }
 
@@ -60,7 +58,6 @@ async fn create_in(
     rq: &Request,
     cluster: &Arc<Cluster>,
     pool: &PoolHandle,
-    data: Option<&PoolHandle>,
     options: &CreateOptions,
 ) -> Result<(), Error> {
     let meta = enter_namespace(rq, pool, &options.location).await?;
@@ -73,17 +70,25 @@ async fn create_in(
             Err(errno) => return Err(maker.failed("looking for one of that name")(errno)),
         }
     }
-    let order = options.order.or_else(|| number(cluster, c"rbd_default_order")).unwrap_or(DEFAULT_ORDER);
-    if number(cluster, c"rbd_default_format") == Some(1) {
+    let defaults =
+        Defaults::read(rq, cluster, &options.location, pool).await.map_err(|error| match error {
+            Error::Errno(errno) => maker.failed("asking what is configured for its pool")(errno),
+            other => other,
+        })?;
+    let order = options.order.or_else(|| defaults.number(c"rbd_default_order")).unwrap_or(DEFAULT_ORDER);
+    // DIVERGES: format 1 is made if it is configured; the C driver wants RBD_FORCE_ALLOW_V1 in the environment, too.
+    if defaults.number(c"rbd_default_format") == Some(1) {
         // As with `rbd create`: format 1 knows neither.
         if !options.location.namespace.is_empty() {
             return Err(maker.failed("format 1 has no namespaces")(Errno::EINVAL));
         }
         return maker.create1(order, options.size).await;
     }
-    let unit = number(cluster, c"rbd_default_stripe_unit").unwrap_or(0);
-    let count = number(cluster, c"rbd_default_stripe_count").unwrap_or(0);
-    let features = match setting(cluster, c"rbd_default_features") {
+    let data = data_pool(rq, cluster, &defaults, &options.location.pool).await?;
+    let data = data.as_ref();
+    let unit = defaults.number(c"rbd_default_stripe_unit").unwrap_or(0);
+    let count = defaults.number(c"rbd_default_stripe_count").unwrap_or(0);
+    let features = match defaults.text(c"rbd_default_features") {
         Some(features) => Features::parse(features.to_bytes())?,
         None => Features::DEFAULT,
     };
@@ -94,13 +99,26 @@ async fn create_in(
         features,
         pools: data.map(|data| (meta.id(), data.id())),
     };
-    if setting(cluster, c"rbd_validate_pool").is_none_or(|value| value.as_c_str() == c"true") {
+    if cluster.get(c"rbd_validate_pool").is_none_or(|value| value.as_c_str() == c"true") {
         maker
             .validate(data.unwrap_or(pool))
             .await
             .map_err(maker.failed("checking that the pool can hold it"))?;
     }
     maker.create2(&new, !options.location.namespace.is_empty()).await
+}
+
+/// The pool that is configured for the data, if it is another one.
+async fn data_pool(
+    rq: &Request,
+    cluster: &Arc<Cluster>,
+    defaults: &Defaults<'_>,
+    pool: &CStr,
+) -> Result<Option<PoolHandle>, Error> {
+    let name = defaults.text(c"rbd_default_data_pool");
+    let Some(name) = name.filter(|name| !name.is_empty() && name.as_c_str() != pool) else { return Ok(None) };
+    let cluster = Arc::clone(cluster);
+    spawn_blocking(rq, move || pool_named(&cluster, &name).map(Some)).await?
 }
 
 /// Who makes an image.
@@ -361,16 +379,6 @@ fn exec(op: WriteOp, call: &Call) -> WriteOp {
 /// Whether another client was faster.
 fn is_race(errno: Errno) -> bool {
     [libc::ERANGE, libc::EOVERFLOW, libc::EEXIST].contains(&errno.code())
-}
-
-/// A setting of the cluster's clients.
-fn setting(cluster: &Cluster, key: &CStr) -> Option<CString> {
-    cluster.get(key)
-}
-
-/// A setting that is a number.
-fn number<T: std::str::FromStr>(cluster: &Cluster, key: &CStr) -> Option<T> {
-    cluster.get(key)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// A random number; the standard library seeds its hash maps with those.

@@ -162,6 +162,7 @@ impl Image {
             };
         }
         let Some((owner, owners_handle)) = info.auto_owner() else {
+            // DIVERGES: a lock that a user has set is an error; the C driver waits until it is gone.
             return Err(self.held(&info));
         };
         let instance = u64::try_from(owner.entity.number).unwrap_or(0);

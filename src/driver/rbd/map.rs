@@ -304,6 +304,7 @@ impl Map {
         }
         match self.locked(image, rq, WriteOp::new()?, &object_map::resize(count, State::Absent)).await? {
             Ok(()) => {}
+            // DIVERGES: no space for a larger object map is an error at once; the C driver waits for space.
             Err(errno) if is_full(errno) => return Err(errno.into()),
             Err(_) => self.invalidate(image, rq, None).await?,
         }

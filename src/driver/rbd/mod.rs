@@ -14,6 +14,7 @@ pub mod refusal;
 
 mod connect;
 mod create;
+mod defaults;
 mod error;
 mod image;
 mod io;

@@ -253,6 +253,7 @@ impl Rbd {
     ///
     /// # Errors
     /// `ENOENT`; `ENOTSUP` if it still sees a parent; the cluster's, and then some objects may have been rolled back and others not.
+    // DIVERGES: going to a snapshot asks for the lock; the C driver fails while another client has it.
     pub async fn snapshot_goto(&self, rq: &Request, name: &[u8]) -> Result<(), Error> {
         let mut head = self.image.alone(rq).await.map_err(|error| failed_by("go to", name, error))?;
         let done = self.roll_back(rq, &mut head, name).await;

@@ -59,6 +59,51 @@ TEST(rbd_create_follows_the_configured_defaults)
     CHECK_CONTAINS(ceph_log(), "exec rbd_directory dir_add_image");
 }
 
+TEST(rbd_create_follows_what_is_configured_for_the_pool)
+{
+    ceph_setting("rbd_default_order", "20");
+    ceph_pool_setting("rbd_default_features", "1");
+    ceph_pool_setting("rbd_default_format", "1");
+    ceph_pool_setting("rbd_default_order", "21");
+    ceph_pool_setting("rbd_qos_iops_limit", "10");
+    CHECK_INT(create("size=#10001,location.pool=rbd,location.image=a", NULL), 0);
+    check_size("pool=rbd,image=a", 10001, 2 << 20);
+    /* Not format 1, and the features of the pool. */
+    CHECK_CONTAINS(ceph_log(), "exec rbd_directory dir_add_image");
+    CHECK_INT(ceph_log_count("object_map_resize"), 0);
+    /* What is said of the image counts first. */
+    CHECK_INT(create("size=#10001,cluster-size=#65536,location.pool=rbd,location.image=b", NULL), 0);
+    check_size("pool=rbd,image=b", 10001, 1 << 16);
+    CHECK_INT(create_opts("rbd:rbd/c:rbd_default_order=19", "size=#512", NULL), 0);
+    check_size("pool=rbd,image=c", 512, 1 << 19);
+}
+
+TEST(rbd_create_with_the_data_in_the_pool_that_is_configured_for_the_pool)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    Error *error = NULL;
+
+    ceph_pool_setting("rbd_default_data_pool", "data");
+    CHECK_INT(create("size=#512,location.pool=rbd,location.image=a", NULL), 0);
+    rbd_open_ok(&bs, "pool=rbd,image=a", QBR_O_RDWR);
+    CHECK_INT(rbd_write(&bs, 0, qiov), 0);
+    /* Named after the pool that has the header. */
+    CHECK_CONTAINS(ceph_log(), "write rbd_data.2.");
+    rbd_close(&bs);
+    qiov_free(qiov);
+    CHECK_INT(create_opts("rbd:rbd/b:rbd_default_data_pool=nowhere", "size=#512", &error), -ENOENT);
+    CHECK_CONTAINS(error->message, "'nowhere'");
+    error_free(error);
+}
+
+TEST(rbd_create_by_a_client_that_may_not_ask_for_the_pools_settings)
+{
+    ceph_fail_object("rbd_info", CEPH_READ_OP, 0, 1, EPERM);
+    CHECK_INT(create("size=#512,location.pool=rbd,location.image=a", NULL), 0);
+    check_size("pool=rbd,image=a", 512, 4 << 20);
+}
+
 TEST(rbd_create_of_format1_as_configured)
 {
     ceph_setting("rbd_default_format", "1");
@@ -155,7 +200,7 @@ TEST(rbd_create_that_fails_takes_back_what_it_made)
 
 TEST(rbd_create_that_cannot_ask_takes_back_what_it_made)
 {
-    check_takes_back(CEPH_READ_OP, "2", fail, EPERM);
+    check_takes_back(CEPH_READ_OP, "2", fail, EIO);
 }
 
 TEST(rbd_create_of_format1_that_fails_takes_back_what_it_made)

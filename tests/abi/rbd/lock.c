@@ -157,6 +157,23 @@ TEST(rbd_two_nodes_take_turns_with_the_lock)
     qiov_free(b);
 }
 
+TEST(rbd_goto_asks_another_client_for_the_lock)
+{
+    BlockDriverState one = { 0 }, two = { 0 };
+    uint64_t holder;
+
+    locked_node(&one);
+    CHECK_INT(rbd_snapshot(&one, "old"), 0);
+    CHECK_INT(write_one(&one), 0);
+    holder = ceph_lock_holder(IMAGE);
+    rbd_open_ok(&two, IMAGE_OPTIONS, QBR_O_RDWR);
+    CHECK_INT(rbd.snapshot_goto(&two, "old"), 0);
+    CHECK(ceph_lock_holder(IMAGE) && ceph_lock_holder(IMAGE) != holder);
+    check_hole(&two, 0, 512);
+    rbd.close(&two);
+    rbd_close(&one);
+}
+
 TEST(rbd_two_nodes_with_many_writes_at_once_take_turns_with_the_lock)
 {
     enum { COUNT = 24 };

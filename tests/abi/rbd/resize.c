@@ -135,6 +135,34 @@ TEST(rbd_resize_knows_what_another_client_has_done)
     rbd_close(&bs);
 }
 
+/* What would be written there would come back when the image grows again. */
+TEST(rbd_write_that_finds_out_that_the_image_is_smaller_is_refused)
+{
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        BlockDriverState bs = { 0 };
+        QEMUIOVector *qiov = qiov_bytes(512, 0);
+        size_t length;
+
+        ceph_image(IMAGE, OBJECTS * OBJECT, ORDER, i ? CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK | CEPH_OBJECT_MAP : 0);
+        rbd_open_ok(&bs, IMAGE_OPTIONS, QBR_O_RDWR);
+        ceph_resize(IMAGE, 3 * OBJECT);
+        if (i) {
+            ceph_map_resize(IMAGE, 3);
+        }
+        CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
+        CHECK_INT(rbd_write(&bs, 5 * OBJECT, qiov), -EINVAL);
+        /* Nor is the image made larger again. */
+        CHECK_INT(rbd_write(&bs, 5 * OBJECT, qiov), -EINVAL);
+        CHECK_INT(ceph_image_size(IMAGE), 3 * OBJECT);
+        CHECK(!ceph_bytes(ceph_data(IMAGE, 5), &length));
+        CHECK_INT(rbd_write(&bs, 2 * OBJECT, qiov), 0);
+        rbd_close(&bs);
+        qiov_free(qiov);
+    }
+}
+
 TEST(rbd_resize_to_the_same_size_changes_nothing)
 {
     BlockDriverState bs = { 0 };

@@ -674,6 +674,61 @@ static int namespace_list(struct object *object, struct input *in, struct bytes 
     return 0;
 }
 
+static int metadata_list(struct object *object, struct input *in, struct bytes *out)
+{
+    char after[MAX_NAME], start[2 * MAX_NAME];
+    uint64_t most;
+    uint32_t count = 0;
+    unsigned i;
+
+    take_text(in, after);
+    most = take_u64(in);
+    if (in->short_of) {
+        return -EINVAL;
+    }
+    snprintf(start, sizeof(start), "metadata_%s", after);
+    bytes_u32(out, 0);
+    /* They were added in their order. */
+    for (i = 0; object->names && i < object->names->count && count < most; i++) {
+        const char *key = object->names->at[i].key;
+
+        if (!strncmp(key, "metadata_", 9) && strcmp(key, start) > 0) {
+            bytes_text(out, key + 9);
+            bytes_text(out, object->names->at[i].value);
+            count++;
+        }
+    }
+    memcpy(out->data, &count, sizeof(count));
+    return 0;
+}
+
+static int metadata_set(struct object *object, struct input *in)
+{
+    char key[MAX_NAME], value[MAX_NAME];
+
+    /* One of them: more nobody needs here. */
+    if (take_u32(in) != 1) {
+        return -EINVAL;
+    }
+    take_text(in, key);
+    take_text(in, value);
+    if (in->short_of) {
+        return -EINVAL;
+    }
+    put_name(object, "metadata_", key, value);
+    return 0;
+}
+
+void ceph_pool_setting(const char *key, const char *value)
+{
+    char name[MAX_NAME];
+
+    snprintf(name, sizeof(name), "metadata_conf_%s", key);
+    ceph_acquire();
+    put_name(store_get(2, "", "rbd_info"), "", name, value);
+    ceph_release_lock();
+}
+
 void ceph_namespace(const char *name)
 {
     ceph_acquire();
@@ -687,7 +742,7 @@ void ceph_namespace(const char *name)
 /* Methods that only read. */
 static bool is_reader(const char *method)
 {
-    static const char *const others[] = { "get_all_features", "get_id", "namespace_list", "dir_state_assert" };
+    static const char *const others[] = { "get_all_features", "get_id", "metadata_list", "namespace_list", "dir_state_assert" };
     unsigned i;
 
     for (i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
@@ -723,6 +778,9 @@ static int read_method(struct object *object, const char *method, struct input *
     if (!strcmp(method, "get_id")) {
         bytes_put(out, object->data ? object->data : (void *)"", object->length);
         return object->length ? 0 : -EINVAL;
+    }
+    if (!strcmp(method, "metadata_list")) {
+        return metadata_list(object, in, out);
     }
     if (!strcmp(method, "namespace_list")) {
         return namespace_list(object, in, out);
@@ -761,6 +819,9 @@ static int write_method(struct object *object, const char *method, struct input 
 
     if (!strcmp(method, "create")) {
         return create(object, in);
+    }
+    if (!strcmp(method, "metadata_set")) {
+        return metadata_set(object, in);
     }
     if (!strcmp(method, "dir_add_image") || !strcmp(method, "dir_remove_image")) {
         return dir_image(object, in, !strcmp(method, "dir_add_image"));

@@ -535,6 +535,12 @@ static void names(void)
     call("dir", "dir_remove_image", b_same, sizeof(b_same));
     call("dir", "dir_remove_image", a, sizeof(a));
     do_stat(io, "dir");
+    ask("info", "metadata_list", list, sizeof(list), 0);
+    call("info", "metadata_set", "\1\0\0\0\6\0\0\0conf_a\1\0\0\0001", 19);
+    call("info", "metadata_set", "\1\0\0\0\6\0\0\0conf_b\2\0\0\00064", 20);
+    ask("info", "metadata_list", list, sizeof(list), 0);
+    ask("info", "metadata_list", "\5\0\0\0conf_\1\0\0\0\0\0\0\0", 17, 0);
+    ask("info", "metadata_list", "\6\0\0\0conf_a\100\0\0\0\0\0\0\0", 18, 0);
     ask("spaces", "namespace_list", list, sizeof(list), 0);
     ask("dir", "namespace_list", list, sizeof(list), 0);
     ask("dir", "dir_state_assert", "\0", 1, 0);
@@ -871,8 +877,8 @@ static void settings(void)
 
 int main(int argc, char **argv)
 {
-    static const char *const left[] = { "one", "two", "header", "flagged", "id", "dir", "a.rbd", "watched", "locked", MAP, "s-before",
-                                        "s-between", "s-after", "s-gone" };
+    static const char *const left[] = { "one", "two", "header", "flagged", "id", "dir", "info", "a.rbd", "watched", "locked", MAP,
+                                        "s-before", "s-between", "s-after", "s-gone" };
     rados_ioctx_t missing;
     unsigned i;
     int ret;
