@@ -23,6 +23,9 @@ pub enum Error {
     /// A secondary can't be started.
     #[error("{0}")]
     Disks(&'static str),
+    /// The node may not change its disks.
+    #[error("The replication node is read-only or inactive, so its disks can't be changed")]
+    NotWritable,
     /// The block layer can't empty a disk.
     #[error("{1}")]
     Empty(Errno, HostError),
@@ -51,6 +54,7 @@ impl ToErrno for Error {
         match self {
             Self::Options(error) => error.errno(),
             Self::Stage(_) | Self::Host(_) | Self::Disks(_) => Errno::EINVAL,
+            Self::NotWritable => Errno::EACCES,
             Self::Ejected(..) => Errno::ENOMEDIUM,
             Self::Resize => Errno::ENOTSUP,
             Self::Empty(errno, _) | Self::Errno(errno) => *errno,

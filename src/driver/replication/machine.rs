@@ -148,7 +148,7 @@ pub struct Status {
     pub mode: Mode,
     /// Where it is.
     pub stage: Stage,
-    /// The first failure since the start, or since the last checkpoint, which ends those of checkpoints before it.
+    /// The first failure since the start; those of checkpoints are forgotten when one succeeds.
     pub error: Option<Errno>,
 }
 
@@ -259,13 +259,22 @@ impl Status {
         }
     }
 
-    /// A checkpoint has begun, and `result` is what became of it; after a failure it is half done.
+    /// Something that was asked for while it runs could not be done, and it goes on.
+    #[must_use]
+    pub fn failed(self, errno: Errno) -> Self {
+        match self.stage {
+            Stage::Running => Self { error: self.error.or(Some(errno)), ..self },
+            _ => self,
+        }
+    }
+
+    /// A checkpoint was made, or has failed half-way.
     #[must_use]
     pub fn checkpointed(self, result: Result<(), Errno>) -> Self {
         match (self.stage, result) {
             (Stage::Running, Ok(())) => Self { error: None, ..self },
             // DIVERGES: a checkpoint that fails half-way is remembered until one succeeds; in the C driver nothing tells of it.
-            (Stage::Running, Err(errno)) => Self { error: self.error.or(Some(errno)), ..self },
+            (_, Err(errno)) => self.failed(errno),
             _ => self,
         }
     }
@@ -274,7 +283,7 @@ impl Status {
     #[must_use]
     pub fn lost_change(self, errno: Errno) -> Self {
         match (self.mode, self.stage) {
-            (Mode::Primary, Stage::Running) => Self { error: self.error.or(Some(errno)), ..self },
+            (Mode::Primary, Stage::Running) => self.failed(errno),
             (Mode::Primary, Stage::Done(End::Stopped)) => Self { stage: Stage::Done(End::Missed), ..self },
             // What comes before the first start is in the disk that the secondary begins with.
             _ => self,
@@ -284,10 +293,7 @@ impl Status {
     /// The copying has ended by itself.
     #[must_use]
     pub fn lost_backup(self) -> Self {
-        match self.stage {
-            Stage::Running => Self { error: self.error.or(Some(Errno::EIO)), ..self },
-            _ => self,
-        }
+        self.failed(Errno::EIO)
     }
 }
 
@@ -407,6 +413,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn checkpointed_in_each_stage() {
         for stage in Stage::ALL {

@@ -117,10 +117,12 @@ impl Replication {
             self.status.step(Status::stopped);
             return Ok(());
         }
-        check_writable(bs)?;
         if failover {
+            // QEMU's command drops the errors of a failover, so whoever asks has to learn of one that doesn't begin.
+            check_writable(bs).inspect_err(|error| self.status.step(|now| now.failed(error.errno())))?;
             self.fail_over(bs)
         } else {
+            check_writable(bs)?;
             self.stop_secondary(bs)
         }
     }
@@ -239,7 +241,7 @@ fn check_writable(bs: Bs) -> Result<(), Error> {
     if bs.is_writable() {
         return Ok(());
     }
-    Err(Error::Disks("The replication node is read-only or inactive, so its disks can't be changed"))
+    Err(Error::NotWritable)
 }
 
 /// Whether a secondary can run with these disks.

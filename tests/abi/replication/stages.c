@@ -209,7 +209,8 @@ TEST(replication_secondary_that_is_inactive_refuses_what_changes_its_disks_and_g
         CHECK_CONTAINS(side_checkpoint(&node), "inactive");
         CHECK_CONTAINS(side_stop(&node, failover), "inactive");
         CHECK_CONTAINS(side_start(&node, SECONDARY), ALREADY);
-        CHECK(!side_get_error(&node));
+        /* QEMU's command drops the error of a failover. */
+        CHECK(!!side_get_error(&node) == failover);
         CHECK(replica.backup_runs);
         CHECK_INT(replica.blocked, 1);
         CHECK_INT(replica.checkpoints, 1);
@@ -217,6 +218,7 @@ TEST(replication_secondary_that_is_inactive_refuses_what_changes_its_disks_and_g
         CHECK_INT(node.bs.child_count, 3);
         replica.writable = true;
         CHECK(!side_checkpoint(&node));
+        CHECK(!side_get_error(&node));
         CHECK(!side_stop(&node, failover));
         side_close(&node);
         if (failover) {
