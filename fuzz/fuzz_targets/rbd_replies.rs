@@ -5,10 +5,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qemu_block_rs::driver::rbd::format::encoding::Decoder;
 use qemu_block_rs::driver::rbd::format::features::Features;
 use qemu_block_rs::driver::rbd::format::header::{Identity, IdentityReplies, Snapshot, State, StateReplies};
-use qemu_block_rs::driver::rbd::format::{clones, directory, mirroring, records, replies, stored};
+use qemu_block_rs::driver::rbd::format::{directory, replies};
 
 /// Takes a reply of up to 255 bytes away: its length, then the bytes.
 fn next<'a>(data: &mut &'a [u8]) -> &'a [u8] {
@@ -23,14 +22,8 @@ fuzz_target!(|data: &[u8]| {
     let _ = (replies::size(data), replies::features(data), replies::flags(data), replies::data_pool(data));
     let _ = (replies::stripe_unit_count(data), replies::op_features(data), replies::all_features(data));
     let _ = (replies::parent(data), replies::parent_overlap(data), replies::legacy_parent(data));
-    let _ = (replies::protection_status(data), replies::metadata(data), replies::children(data));
-    let _ = (directory::id_reply(data), directory::name_reply(data), directory::list_reply(data));
+    let _ = (replies::protection_status(data), replies::metadata(data), directory::id_reply(data));
     let _ = (directory::namespaces_reply(data), replies::object_prefix(data), replies::snapshot(data));
-    let _ = records::TrashSpec::decode(&mut Decoder::new("trash", data));
-    let _ =
-        (mirroring::migration_reply(data), mirroring::mirror_reply(data), clones::get_children_reply(data));
-    let _ = (stored::SnapshotRecord::decode(data), stored::decode_parent(data));
-    let _ = records::decode_group(&mut Decoder::new("group", data));
     if let Ok(context) = replies::snapcontext(data) {
         assert!(context.ids().windows(2).all(|two| two[0] > two[1]));
         assert!(context.ids().first().is_none_or(|&first| first <= context.seq()));
@@ -52,7 +45,7 @@ fuzz_target!(|data: &[u8]| {
         data_pool: Some(next(&mut rest)),
     };
     let Ok(identity) = Identity::format2(replies) else { return };
-    assert_eq!(identity.names.number(identity.names.name(7).as_c_str().to_bytes()), Some(7));
+    assert!(identity.names.name(7).as_c_str().to_bytes().ends_with(b"0007"));
     let replies = StateReplies {
         size: next(&mut rest),
         features: next(&mut rest),

@@ -7,6 +7,7 @@
 //! Pure text work. Parts are found from left to right, as in the C driver: the pool ends at the first `/`, the image at the first
 //! `@` if there is one anywhere, else at the first `:`.
 
+use super::options::lossy;
 use crate::errno::{Errno, ToErrno};
 
 /// What every file name begins with.
@@ -169,11 +170,6 @@ fn escape(text: &mut Vec<u8>, plain: &[u8]) {
         }
         text.push(byte);
     }
-}
-
-/// For messages.
-fn lossy(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).into_owned()
 }
 
 #[cfg(test)]

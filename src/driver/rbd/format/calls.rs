@@ -8,7 +8,7 @@
 use std::ffi::CStr;
 
 use super::encoding::{DecodeError, Decoder, Encoder, Reason};
-use super::features::{Features, Flags, OpFeatures};
+use super::features::{Features, Flags};
 
 /// A call of a method of an object class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,28 +196,10 @@ pub fn snapshot_get(snapshot: u64) -> Call {
     of_version(c"snapshot_get", Version::Snapshot(snapshot))
 }
 
-/// The clones of a snapshot; `ENOENT` if there are none.
-#[must_use]
-pub fn children_list(snapshot: u64) -> Call {
-    of_version(c"children_list", Version::Snapshot(snapshot))
-}
-
 /// At most `most` keys and values behind the key `after`.
 #[must_use]
 pub fn metadata_list(after: &[u8], most: u64) -> Call {
     Call::rbd(c"metadata_list", Encoder::new().bytes(after).u64(most))
-}
-
-/// Sets one key of the metadata.
-#[must_use]
-pub fn metadata_set(key: &[u8], value: &[u8]) -> Call {
-    Call::rbd(c"metadata_set", Encoder::new().count(1).bytes(key).bytes(value))
-}
-
-/// Removes a key of the metadata, if it is there.
-#[must_use]
-pub fn metadata_remove(key: &[u8]) -> Call {
-    Call::rbd(c"metadata_remove", Encoder::new().bytes(key))
 }
 
 /// All features that the cluster knows; `ENOENT` if the object isn't there.
@@ -249,12 +231,6 @@ pub fn set_flags(flags: Flags, mask: Flags) -> Call {
 #[must_use]
 pub fn set_snapshot_flags(snapshot: u64, flags: Flags, mask: Flags) -> Call {
     Call::rbd(c"set_flags", Encoder::new().u64(flags.0).u64(mask.0).u64(snapshot))
-}
-
-/// Sets those operations that are in `mask`.
-#[must_use]
-pub fn op_features_set(operations: OpFeatures, mask: OpFeatures) -> Call {
-    Call::rbd(c"op_features_set", Encoder::new().u64(operations.0).u64(mask.0))
 }
 
 /// Sets the striping pattern.
@@ -296,7 +272,6 @@ mod tests {
             assert_eq!(call(Version::Head).input(), hex(HEAD));
         }
         assert_eq!(snapshot_get(9).input(), hex("0900000000000000"));
-        assert_eq!(children_list(9).input(), hex("0900000000000000"));
         assert_eq!(get_protection_status(9).input(), hex("0900000000000000"));
     }
 
@@ -332,14 +307,8 @@ mod tests {
     fn mutators_take_what_a_real_cluster_accepted() {
         assert_eq!(set_size(8 << 20).input(), hex("0000800000000000"));
         assert_eq!(set_flags(Flags(3), Flags(3)).input(), hex("03000000000000000300000000000000"));
-        let clone = OpFeatures(OpFeatures::CLONE_CHILD);
-        assert_eq!(op_features_set(clone, clone).input(), hex("02000000000000000200000000000000"));
         assert_eq!(snapshot_add(b"s1", 9).input(), hex("020000007331090000000000000001010400000000000000"));
         assert_eq!(snapshot_remove(9).input(), hex("0900000000000000"));
-        let set = "010000000e000000636f6e665f7262645f63616368650500000066616c7365";
-        assert_eq!(metadata_set(b"conf_rbd_cache", b"false").input(), hex(set));
-        let removed = "0e000000636f6e665f7262645f6361636865";
-        assert_eq!(metadata_remove(b"conf_rbd_cache").input(), hex(removed));
         assert_eq!(metadata_list(b"conf_", 64).input(), hex("05000000636f6e665f4000000000000000"));
     }
 

@@ -9,25 +9,6 @@ use std::collections::BTreeMap;
 
 use super::calls::Call;
 use super::encoding::{DecodeError, Decoder, Encoder};
-use super::replies::{pairs, Pairs};
-
-/// The id of the image with that name; `ENOENT` if there is none.
-#[must_use]
-pub fn dir_get_id(name: &[u8]) -> Call {
-    Call::rbd(c"dir_get_id", Encoder::new().bytes(name))
-}
-
-/// The name of the image with that id; `ENOENT` if there is none.
-#[must_use]
-pub fn dir_get_name(id: &[u8]) -> Call {
-    Call::rbd(c"dir_get_name", Encoder::new().bytes(id))
-}
-
-/// At most `most` names with their ids, behind the name `after`.
-#[must_use]
-pub fn dir_list(after: &[u8], most: u64) -> Call {
-    Call::rbd(c"dir_list", Encoder::new().bytes(after).u64(most))
-}
 
 /// Adds an image: `EEXIST` if the name is taken, `EBADF` if the id is.
 #[must_use]
@@ -39,12 +20,6 @@ pub fn dir_add_image(name: &[u8], id: &[u8]) -> Call {
 #[must_use]
 pub fn dir_remove_image(name: &[u8], id: &[u8]) -> Call {
     Call::rbd(c"dir_remove_image", Encoder::new().bytes(name).bytes(id))
-}
-
-/// Renames an image: `ENOENT` if it isn't there, `EEXIST` if the new name is taken, `ESTALE` if name and id are of different images.
-#[must_use]
-pub fn dir_rename_image(from: &[u8], to: &[u8], id: &[u8]) -> Call {
-    Call::rbd(c"dir_rename_image", Encoder::new().bytes(from).bytes(to).bytes(id))
 }
 
 /// Fails with `ENOENT` if images can't be added to the namespace.
@@ -71,28 +46,12 @@ pub fn namespace_list(after: &[u8], most: u64) -> Call {
     Call::rbd(c"namespace_list", Encoder::new().bytes(after).u64(most))
 }
 
-/// The reply to `dir_get_id` and `get_id`, which is also what is in an `rbd_id` object.
+/// The reply to `get_id`, which is also what is in an `rbd_id` object.
 ///
 /// # Errors
 /// If it is damaged.
 pub fn id_reply(reply: &[u8]) -> Result<&[u8], DecodeError> {
     Decoder::new("get_id", reply).text("id")
-}
-
-/// The reply to `dir_get_name`.
-///
-/// # Errors
-/// If it is damaged.
-pub fn name_reply(reply: &[u8]) -> Result<&[u8], DecodeError> {
-    Decoder::new("dir_get_name", reply).text("name")
-}
-
-/// The reply to `dir_list`: names and ids.
-///
-/// # Errors
-/// If it is damaged.
-pub fn list_reply(reply: &[u8]) -> Result<Pairs, DecodeError> {
-    pairs("dir_list", reply)
 }
 
 /// The reply to `namespace_list`.
@@ -168,11 +127,6 @@ mod tests {
     fn calls_take_what_a_real_cluster_accepted() {
         assert_eq!(dir_add_image(b"vm1", b"gold01").input(), hex("03000000766d3106000000676f6c643031"));
         assert_eq!(dir_remove_image(b"vm2", b"gold01").input(), hex("03000000766d3206000000676f6c643031"));
-        let renamed = "03000000766d3103000000766d3206000000676f6c643031";
-        assert_eq!(dir_rename_image(b"vm1", b"vm2", b"gold01").input(), hex(renamed));
-        assert_eq!(dir_get_id(b"vm1").input(), hex("03000000766d31"));
-        assert_eq!(dir_get_name(b"gold01").input(), hex("06000000676f6c643031"));
-        assert_eq!(dir_list(b"", 64).input(), hex("000000004000000000000000"));
         assert_eq!(dir_assert_ready().input(), [0]);
         assert_eq!((set_id(b"a").input(), get_id().input()), (hex("0100000061").as_slice(), b"".as_slice()));
     }
@@ -181,9 +135,6 @@ mod tests {
     fn replies_of_a_real_cluster() {
         assert_eq!(id_reply(&hex("06000000676f6c643031")), Ok(b"gold01".as_slice()));
         assert_eq!(id_reply(&hex("0c000000 313034643136356133623635")), Ok(b"104d165a3b65".as_slice()));
-        assert_eq!(name_reply(&hex("03000000766d31")), Ok(b"vm1".as_slice()));
-        let list = list_reply(&hex("0100000003000000766d3106000000676f6c643031"));
-        assert_eq!(list, Ok(vec![(b"vm1".to_vec(), b"gold01".to_vec())]));
         assert_eq!(namespaces_reply(&hex("01000000 03000000 6e7331")), Ok(vec![b"ns1".as_slice()]));
     }
 

@@ -210,21 +210,6 @@ pub fn set_cookie(old: &[u8], tag: &[u8], new: &[u8]) -> Call {
     call(c"set_cookie", |e| e.u8(EXCLUSIVE).bytes(old).bytes(tag).bytes(new))
 }
 
-/// Asks which locks there are.
-#[must_use]
-pub fn list_locks() -> Call {
-    Call::lock(c"list_locks", Encoder::new())
-}
-
-/// The reply to [`list_locks`]: their names.
-///
-/// # Errors
-/// If it is damaged.
-pub fn list_locks_reply(reply: &[u8]) -> Result<Vec<&[u8]>, DecodeError> {
-    let mut decoder = Decoder::new("list_locks", reply);
-    decoder.versioned("list_locks", 1, |_, d| d.list("locks", 4, |d| d.bytes("name")))
-}
-
 #[cfg(test)]
 #[path = "lock_tests.rs"]
 mod tests;

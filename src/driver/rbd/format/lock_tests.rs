@@ -67,14 +67,6 @@ fn info_of_a_free_lock_has_no_lockers() {
 }
 
 #[test]
-fn locks_are_listed_by_name() {
-    assert_eq!(list_locks_reply(&hex("010104000000 00000000")), Ok(Vec::new()));
-    let one = hex("010110000000 01000000 08000000 7262645f6c6f636b");
-    assert_eq!(list_locks_reply(&one), Ok(vec![LOCK.as_bytes()]));
-    assert_eq!(list_locks().input(), b"");
-}
-
-#[test]
 fn lock_that_a_user_has_taken_has_no_automatic_owner() {
     let advisory = "0101 59000000 01000000 0101 15000000 08 3312000000000000 08000000 6d79636f6f6b6965
         0101 2f000000 0000000000000000 01 0101 1c000000 01000000 71e6e384 10000000 0200 0000 7f000001

@@ -5,7 +5,6 @@
 //! to each other. Safe code without I/O.
 
 pub mod calls;
-pub mod clones;
 pub mod directory;
 pub mod encoding;
 pub mod encryption;
@@ -13,13 +12,11 @@ pub mod features;
 pub mod format1;
 pub mod header;
 pub mod lock;
-pub mod mirroring;
 pub mod names;
 pub mod notify;
 pub mod object_map;
 pub mod records;
 pub mod replies;
-pub mod stored;
 pub mod striping;
 
 mod error;

@@ -11,10 +11,6 @@ use crate::errno::{Errno, ToErrno};
 pub const DIRECTORY: &CStr = c"rbd_directory";
 /// Whether the pool was found fit for images (data), and its configuration (omap); in the default namespace.
 pub const INFO: &CStr = c"rbd_info";
-/// Clones of the first kind.
-pub const CHILDREN: &CStr = c"rbd_children";
-/// Images in the trash.
-pub const TRASH: &CStr = c"rbd_trash";
 /// The namespaces of the pool; in the default namespace.
 pub const NAMESPACES: &CStr = c"rbd_namespace";
 /// The lock that makes a client the only writer; on the header, and on the object map.
@@ -28,8 +24,6 @@ pub const MAX_NEW_ID: usize = 14;
 pub const MAX_ID: usize = 64;
 /// The most bytes of a data object's prefix that is read: the name with its number and NUL fits in [`ObjectName`].
 pub const MAX_PREFIX: usize = 200;
-/// The most bytes of the prefix of a new image.
-pub const MAX_NEW_PREFIX: usize = 43;
 /// The most bytes of a format 1 prefix: its field in the header, with a NUL.
 pub const MAX_BLOCK_NAME: usize = 23;
 
@@ -238,12 +232,6 @@ impl DataNames {
         Ok(Self { prefix: prefix.to_vec(), digits })
     }
 
-    /// What the names begin with.
-    #[must_use]
-    pub fn prefix(&self) -> &[u8] {
-        &self.prefix
-    }
-
     /// The name of the object with that number. Allocates nothing.
     #[must_use]
     pub fn name(&self, object_no: u64) -> ObjectName {
@@ -261,14 +249,6 @@ impl DataNames {
             }
         }
         ObjectName(name)
-    }
-
-    /// The number of the object with that name, if it is one of this image.
-    #[must_use]
-    pub fn number(&self, name: &[u8]) -> Option<u64> {
-        let digits = name.strip_prefix(self.prefix.as_slice())?.strip_prefix(b".")?;
-        let number = u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        (self.name(number).as_c_str().to_bytes() == name).then_some(number)
     }
 }
 
@@ -355,31 +335,15 @@ mod tests {
         assert!(DataNames::format2(&[b'p'; MAX_PREFIX + 1]).is_err());
     }
 
-    #[test]
-    fn number_of_another_images_object_is_none() {
-        let names = DataNames::format2(b"rbd_data.1").unwrap();
-        let others = [
-            "rbd_data.2.0000000000000001",
-            "rbd_data.1.1",
-            "rbd_data.1.000000000000000A",
-            "rbd_data.1",
-            "rbd_data.1.+000000000000001",
-        ];
-        for name in others {
-            assert_eq!(names.number(name.as_bytes()), None, "{name}");
-        }
-    }
-
     proptest! {
         #[test]
-        fn names_are_those_of_printf_and_lead_back(number: u64, prefix in "[a-z_.0-9]{1,60}") {
+        fn names_are_those_of_printf(number: u64, prefix in "[a-z_.0-9]{1,60}") {
             for (names, expected) in [
                 (DataNames::format2(prefix.as_bytes()).unwrap(), format!("{prefix}.{number:016x}")),
                 (DataNames::format1(prefix.as_bytes()).unwrap(), format!("{prefix}.{number:012x}")),
             ] {
                 let name = names.name(number);
                 prop_assert_eq!(name.as_c_str().to_bytes(), expected.as_bytes());
-                prop_assert_eq!(names.number(expected.as_bytes()), Some(number));
             }
         }
 
@@ -388,7 +352,8 @@ mod tests {
             let id = ImageId::generate(instance, random);
             prop_assert_eq!(ImageId::parse(id.as_str().as_bytes()), Ok(id.clone()));
             prop_assert!(id.as_str().len() <= MAX_NEW_ID);
-            prop_assert!(id.new_prefix(Some(i64::MAX)).len() <= MAX_NEW_PREFIX);
+            // librbd's own limit.
+            prop_assert!(id.new_prefix(Some(i64::MAX)).len() <= 43);
         }
     }
 }

@@ -3,11 +3,7 @@
 
 //! Structures that replies and arguments are made of. Source: RBD format document, sections 5.5, 18.1 and 19.1.
 
-use super::calls::NO_SNAPSHOT;
-use super::encoding::{DecodeError, Decoder, Encoder, Time};
-
-/// The newest version of [`ChildSpec`] and [`TrashSpec`] that we know; of all others it is 1.
-const CHILD_VERSION: u8 = 2;
+use super::encoding::{DecodeError, Decoder, Time};
 
 /// An image's parent: a snapshot of another image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,51 +31,6 @@ impl ParentSpec {
             let snapshot = d.u64("snap_id")?;
             Ok((pool >= 0).then_some(Self { pool, namespace, image_id, snapshot }))
         })
-    }
-
-    /// Writes one.
-    #[must_use]
-    pub fn encode(encoder: Encoder, parent: Option<&Self>) -> Encoder {
-        encoder.versioned(1, 1, |e| match parent {
-            None => e.i64(-1).bytes(b"").bytes(b"").u64(NO_SNAPSHOT),
-            Some(p) => e.i64(p.pool).bytes(&p.namespace).bytes(&p.image_id).u64(p.snapshot),
-        })
-    }
-}
-
-/// A clone of an image's snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChildSpec {
-    /// The pool's number.
-    pub pool: i64,
-    /// The image's id.
-    pub image_id: Vec<u8>,
-    /// The namespace, empty for the default one.
-    pub namespace: Vec<u8>,
-}
-
-impl ChildSpec {
-    /// The fewest bytes that one can have.
-    pub const LEAST: usize = 18;
-
-    /// Reads one.
-    ///
-    /// # Errors
-    /// If it is damaged.
-    pub fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        decoder.versioned("ChildImageSpec", CHILD_VERSION, |version, d| {
-            let pool = d.i64("pool")?;
-            let image_id = d.text("image_id")?.to_vec();
-            let namespace = if version >= CHILD_VERSION { d.text("namespace")?.to_vec() } else { Vec::new() };
-            Ok(Self { pool, image_id, namespace })
-        })
-    }
-
-    /// Writes one.
-    #[must_use]
-    pub fn encode(&self, encoder: Encoder) -> Encoder {
-        let members = |e: Encoder| e.i64(self.pool).bytes(&self.image_id).bytes(&self.namespace);
-        encoder.versioned(CHILD_VERSION, 1, members)
     }
 }
 
@@ -171,55 +122,10 @@ impl SnapshotInfo {
     }
 }
 
-/// An image in the trash.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrashSpec {
-    /// Who put it there: 0 a user, 1 mirroring, 2 a migration, 3 a removal, 4 a user, as a parent.
-    pub source: u8,
-    /// The name that it had.
-    pub name: Vec<u8>,
-    /// When it was put there.
-    pub deleted: Time,
-    /// Until when it must stay.
-    pub deferred: Time,
-    /// 0 stays, 1 is being put there, 2 is being removed, 3 is being taken out.
-    pub state: u8,
-}
-
-impl TrashSpec {
-    /// Reads one.
-    ///
-    /// # Errors
-    /// If it is damaged.
-    pub fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        decoder.versioned("TrashImageSpec", 2, |version, d| {
-            Ok(Self {
-                source: d.u8("source")?,
-                name: d.text("name")?.to_vec(),
-                deleted: d.time("deletion_time")?,
-                deferred: d.time("deferment_end_time")?,
-                state: if version >= 2 { d.u8("state")? } else { 0 },
-            })
-        })
-    }
-}
-
-/// The group that an image belongs to; `None` if it is in none.
-///
-/// # Errors
-/// If it is damaged.
-pub fn decode_group(decoder: &mut Decoder<'_>) -> Result<Option<(i64, Vec<u8>)>, DecodeError> {
-    decoder.versioned("GroupSpec", 1, |_, d| {
-        let (pool, id) = (d.i64("pool")?, d.text("group_id")?.to_vec());
-        Ok((pool >= 0).then_some((pool, id)))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::hex::hex;
     use super::*;
-    use proptest::prelude::*;
 
     fn all<T>(bytes: &[u8], read: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>) -> T {
         let mut decoder = Decoder::new("test", bytes);
@@ -236,7 +142,6 @@ mod tests {
         let expected =
             ParentSpec { pool: 2, namespace: Vec::new(), image_id: b"10c8d27ba323".to_vec(), snapshot: 10 };
         assert_eq!(parent.as_ref(), Some(&expected));
-        assert_eq!(ParentSpec::encode(Encoder::new(), parent.as_ref()).finish(), bytes);
     }
 
     #[test]
@@ -245,26 +150,12 @@ mod tests {
             hex("0101270000000200000000000000030000006e73310c0000003130633864323762613332330a00000000000000");
         let parent = all(&bytes, ParentSpec::decode);
         assert_eq!(parent.as_ref().unwrap().namespace, b"ns1");
-        assert_eq!(ParentSpec::encode(Encoder::new(), parent.as_ref()).finish(), bytes);
     }
 
     #[test]
     fn no_parent() {
         let bytes = hex("0101 18000000 ffffffffffffffff 00000000 00000000 feffffffffffffff");
         assert_eq!(all(&bytes, ParentSpec::decode), None);
-        assert_eq!(ParentSpec::encode(Encoder::new(), None).finish(), bytes);
-    }
-
-    #[test]
-    fn child_with_and_without_a_namespace() {
-        let bytes = hex("02011f00000002000000000000000c000000313132326161626263636464030000006e7331");
-        let child = all(&bytes, ChildSpec::decode);
-        let expected = ChildSpec { pool: 2, image_id: b"1122aabbccdd".to_vec(), namespace: b"ns1".to_vec() };
-        assert_eq!(child, expected);
-        assert_eq!(child.encode(Encoder::new()).finish(), bytes);
-        let old = Encoder::new().versioned(1, 1, |e| e.i64(2).bytes(b"ab")).finish();
-        assert_eq!(all(&old, ChildSpec::decode).namespace, b"");
-        assert_eq!(Encoder::new().versioned(1, 1, |e| e.i64(2).bytes(b"")).finish().len(), ChildSpec::LEAST);
     }
 
     #[test]
@@ -318,36 +209,5 @@ mod tests {
         }
         assert_eq!(all(&hex("0101 06000000 09000000 aabb"), SnapshotKind::decode), SnapshotKind::Other(9));
         assert_eq!(all(&hex("01010400000000000000"), SnapshotKind::decode), SnapshotKind::User);
-    }
-
-    #[test]
-    fn images_in_the_trash() {
-        let user = "0201 19000000 00 03000000 636c35 ebf6ff6a f126330e 7fec366b f126330e 00";
-        let spec = all(&hex(user), TrashSpec::decode);
-        assert_eq!((spec.source, spec.name.as_slice(), spec.state), (0, b"cl5".as_slice(), 0));
-        assert_eq!(spec.deferred, Time { seconds: 0x6b36_ec7f, nanoseconds: 0x0e33_26f1 });
-        let migration = "0201 19000000 02 03000000 6d6967 67f7ff6a 0303620d 67f7ff6a 0303620d 00";
-        assert_eq!(all(&hex(migration), TrashSpec::decode).source, 2);
-    }
-
-    #[test]
-    fn group_of_an_image() {
-        let group = "0101 18000000 0200000000000000 0c000000 313233623233303339633137";
-        assert_eq!(all(&hex(group), decode_group), Some((2, b"123b23039c17".to_vec())));
-        assert_eq!(all(&hex("0101 0c000000 ffffffffffffffff 00000000"), decode_group), None);
-    }
-
-    proptest! {
-        #[test]
-        fn specs_are_read_as_they_were_written(
-            pool in 0..i64::MAX, namespace in "[a-z]{0,9}", image_id in "[a-z0-9]{1,14}", snapshot: u64,
-        ) {
-            let (namespace, image_id) = (namespace.into_bytes(), image_id.into_bytes());
-            let child = ChildSpec { pool, image_id: image_id.clone(), namespace: namespace.clone() };
-            prop_assert_eq!(all(&child.encode(Encoder::new()).finish(), ChildSpec::decode), child);
-            let parent = Some(ParentSpec { pool, namespace, image_id, snapshot });
-            let bytes = ParentSpec::encode(Encoder::new(), parent.as_ref()).finish();
-            prop_assert_eq!(all(&bytes, ParentSpec::decode), parent);
-        }
     }
 }

@@ -9,7 +9,7 @@
 use super::calls::{SnapContext, NO_SNAPSHOT};
 use super::encoding::{DecodeError, Decoder, Reason};
 use super::features::{Features, Flags, OpFeatures};
-use super::records::{ChildSpec, ParentSpec, SnapshotInfo};
+use super::records::{ParentSpec, SnapshotInfo};
 
 /// The result of reading a reply.
 type Reply<T> = Result<T, DecodeError>;
@@ -178,14 +178,6 @@ pub fn snapshot(reply: &[u8]) -> Reply<SnapshotInfo> {
     SnapshotInfo::decode(&mut Decoder::new("snapshot_get", reply))
 }
 
-/// `children_list`.
-///
-/// # Errors
-/// If the reply is damaged.
-pub fn children(reply: &[u8]) -> Reply<Vec<ChildSpec>> {
-    Decoder::new("children_list", reply).list("children", ChildSpec::LEAST, ChildSpec::decode)
-}
-
 /// Keys with their values.
 pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -194,12 +186,8 @@ pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 /// # Errors
 /// If the reply is damaged.
 pub fn metadata(reply: &[u8]) -> Reply<Pairs> {
-    pairs("metadata_list", reply)
-}
-
-/// A map from strings to strings or buffers.
-pub(super) fn pairs(what: &'static str, reply: &[u8]) -> Reply<Pairs> {
-    Decoder::new(what, reply).list("pairs", 8, |d| Ok((d.bytes("key")?.to_vec(), d.bytes("value")?.to_vec())))
+    let pair = |d: &mut Decoder<'_>| Ok((d.bytes("key")?.to_vec(), d.bytes("value")?.to_vec()));
+    Decoder::new("metadata_list", reply).list("pairs", 8, pair)
 }
 
 #[cfg(test)]
@@ -272,15 +260,6 @@ mod tests {
     }
 
     #[test]
-    fn children_of_a_snapshot() {
-        let reply = "0100000002011f00000002000000000000000c000000313132326161626263636464030000006e7331";
-        let list = children(&hex(reply)).unwrap();
-        assert_eq!((list.len(), list[0].image_id.as_slice()), (1, b"1122aabbccdd".as_slice()));
-        let stored = "01000000 0201 1c000000 0200000000000000 0c000000 313064633666363031626666 00000000";
-        assert_eq!(children(&hex(stored)).unwrap()[0].namespace, b"");
-    }
-
-    #[test]
     fn metadata_of_an_image() {
         let reply =
             "02000000 0e000000 636f6e665f7262645f6361636865 05000000 66616c7365 02000000 6b31 02000000 7631";
@@ -298,7 +277,7 @@ mod tests {
             if let Ok(context) = snapcontext(&reply) {
                 prop_assert!(context.ids().len() <= reply.len() / 8);
             }
-            drop((features(&reply), parent(&reply), snapshot(&reply), children(&reply), metadata(&reply)));
+            drop((features(&reply), parent(&reply), snapshot(&reply), metadata(&reply)));
             drop((legacy_parent(&reply), parent_overlap(&reply), protection_status(&reply), object_prefix(&reply)));
         }
     }
