@@ -261,3 +261,24 @@ def close_after_a_failed_failover_gives_the_disks_back(t):
         machine.remove("r")
         check(is_read_only(machine, "hidden"), "the hidden disk is still writable")
         check(machine.quit() == 0, machine.output())
+
+
+@test()
+def close_in_an_iothread_in_the_middle_of_a_failover(t):
+    size = 64 << 20
+    for _ in range(3):
+        secondary = Secondary(t, bytes(size), top_id="r")
+        with secondary.machine as machine:
+            machine.unexport("top")
+            machine.remove("top")
+            machine.unexport("disk")
+            machine.command("object-add", qom_type="iothread", id="loop")
+            # All nodes move to the iothread, and this keeps them there.
+            machine.raw("block-export-add", {"type": "nbd", "id": "disk", "node-name": "disk", "name": "disk", "writable": True,
+                                             "iothread": "loop", "fixed-iothread": True})
+            start(machine, False)
+            machine.io("r", f"write -P 0x11 0 {size}")
+            stop(machine, False, True)
+            # Most times the failover is not over yet.
+            machine.remove("r")
+            check(machine.quit() == 0, machine.output())

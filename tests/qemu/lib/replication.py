@@ -95,9 +95,9 @@ class Secondary:
         file = file_of(self.disk)
         machine.add({"driver": "raw", "node-name": "disk", "file": failing(file) if more.get("fails") else file, "discard": "unmap"})
         self.socket = machine.export("disk")
-        machine.add({"driver": "qcow2", "node-name": "hidden", "file": file_of(image(t, f"hidden{tag}")), "backing": "disk",
+        machine.add({"driver": "qcow2", "node-name": "hidden", "file": file_of(image(t, f"hidden{tag}", len(content))), "backing": "disk",
                      **more.get("hidden", {})})
-        machine.add({"driver": "qcow2", "node-name": "active", "file": file_of(image(t, f"active{tag}")), "backing": "hidden",
+        machine.add({"driver": "qcow2", "node-name": "active", "file": file_of(image(t, f"active{tag}", len(content))), "backing": "hidden",
                      "discard": "unmap"})
         machine.add({"driver": "replication", "node-name": "r", "mode": "secondary", "top-id": more.get("top_id", "top"),
                      "file": "active", "discard": "unmap"})
