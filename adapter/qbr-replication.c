@@ -179,7 +179,7 @@ int qbr_host_disks_reopen(BlockDriverState *bs, bool hidden, bool secondary, boo
     return ret;
 }
 
-bool qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **secondary, Error **errp)
+int qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **secondary, Error **errp)
 {
     BlockDriverState *hidden_bs, *secondary_bs;
 
@@ -196,7 +196,7 @@ bool qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild *
         }
     }
     bdrv_graph_wrunlock();
-    return *secondary != NULL;
+    return *secondary ? 0 : -1;
 }
 
 /* --- The node on top of a secondary --------------------------------------------------------------------------------------- */
