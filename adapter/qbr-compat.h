@@ -141,25 +141,34 @@
 
 /*
  * Whoever works on a node from the main loop held the lock of the node's event loop, and gave it back while it waited for
- * something that needs it there.
+ * something that needs it there. The node may move to another event loop meanwhile, the lock stays that of the one where it was.
  */
 #if QBR_QEMU_AT_LEAST(10, 0)
-#define qbr_node_lock(bs) ((void)0)
-#define qbr_node_unlock(bs) ((void)0)
+#define qbr_context_lock(ctx) ((void)(ctx))
+#define qbr_context_unlock(ctx) ((void)(ctx))
 #define QBR_CLOSE(driver) qbr_##driver##_close
 #define QBR_DEFINE_CLOSE(driver)
 #else
-#define qbr_node_lock(bs) aio_context_acquire(bdrv_get_aio_context(bs))
-#define qbr_node_unlock(bs) aio_context_release(bdrv_get_aio_context(bs))
+#define qbr_context_lock(ctx) aio_context_acquire(ctx)
+#define qbr_context_unlock(ctx) aio_context_release(ctx)
 #define QBR_CLOSE(driver) qbr_compat_##driver##_close
+/*
+ * Who closes a node of an iothread holds its lock already, once: the flush before this gives it back that often. Held twice it
+ * would keep the iothread from ending a job. Of a node of the main loop nobody needs to hold it.
+ */
 #define QBR_DEFINE_CLOSE(driver)                                                                              \
     static void qbr_compat_##driver##_close(BlockDriverState *bs)                                             \
     {                                                                                                        \
         AioContext *ctx = bdrv_get_aio_context(bs);                                                          \
+        bool is_held = ctx != qemu_get_aio_context();                                                        \
                                                                                                              \
-        aio_context_acquire(ctx);                                                                            \
+        if (!is_held) {                                                                                      \
+            aio_context_acquire(ctx);                                                                        \
+        }                                                                                                    \
         qbr_##driver##_close(bs);                                                                            \
-        aio_context_release(ctx);                                                                            \
+        if (!is_held) {                                                                                      \
+            aio_context_release(ctx);                                                                        \
+        }                                                                                                    \
     }
 #endif
 

@@ -34,7 +34,7 @@ typedef struct QemuOpts QemuOpts;
 typedef struct ReplicationState ReplicationState;
 
 /* Raised whenever a declaration below changes; an adapter and an archive with different numbers do not register. */
-#define QBR_HOST_VERSION 5u
+#define QBR_HOST_VERSION 6u
 
 /* Modules and built-in drivers alike keep these services to themselves. */
 #ifndef QBR_HOST_API
@@ -242,8 +242,8 @@ QBR_HOST_API void qbr_host_disks_examine(BlockDriverState *bs, QbrDisks *disks);
  * *errp set. Main loop, and both disks are there.
  */
 QBR_HOST_API int qbr_host_disks_reopen(BlockDriverState *bs, bool hidden, bool secondary, bool writable, Error **errp);
-/* Attaches both as children that hold data; or none, which is false with *errp set. Main loop, and both disks are there. */
-QBR_HOST_API bool qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **secondary, Error **errp);
+/* Attaches both as children that hold data; or none. 0, or -1 with *errp set. Main loop, and both disks are there. */
+QBR_HOST_API int qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **secondary, Error **errp);
 
 /* Operations on a node that are blocked. */
 typedef struct QbrBlocker QbrBlocker;

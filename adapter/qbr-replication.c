@@ -23,30 +23,38 @@ QEMU_BUILD_BUG_ON(QBR_REPLICATION_SECONDARY != REPLICATION_MODE_SECONDARY);
 
 static void qbr_ops_start(ReplicationState *rs, ReplicationMode mode, Error **errp)
 {
-    qbr_node_lock(rs->opaque);
+    AioContext *ctx = bdrv_get_aio_context(rs->opaque);
+
+    qbr_context_lock(ctx);
     qbr_replication_start(rs->opaque, mode, errp);
-    qbr_node_unlock(rs->opaque);
+    qbr_context_unlock(ctx);
 }
 
 static void qbr_ops_stop(ReplicationState *rs, bool failover, Error **errp)
 {
-    qbr_node_lock(rs->opaque);
+    AioContext *ctx = bdrv_get_aio_context(rs->opaque);
+
+    qbr_context_lock(ctx);
     qbr_replication_stop(rs->opaque, failover, errp);
-    qbr_node_unlock(rs->opaque);
+    qbr_context_unlock(ctx);
 }
 
 static void qbr_ops_checkpoint(ReplicationState *rs, Error **errp)
 {
-    qbr_node_lock(rs->opaque);
+    AioContext *ctx = bdrv_get_aio_context(rs->opaque);
+
+    qbr_context_lock(ctx);
     qbr_replication_checkpoint(rs->opaque, errp);
-    qbr_node_unlock(rs->opaque);
+    qbr_context_unlock(ctx);
 }
 
 static void qbr_ops_get_error(ReplicationState *rs, Error **errp)
 {
-    qbr_node_lock(rs->opaque);
+    AioContext *ctx = bdrv_get_aio_context(rs->opaque);
+
+    qbr_context_lock(ctx);
     qbr_replication_get_error(rs->opaque, errp);
-    qbr_node_unlock(rs->opaque);
+    qbr_context_unlock(ctx);
 }
 
 static ReplicationOps qbr_replication_ops = {
@@ -152,13 +160,16 @@ int qbr_host_disks_reopen(BlockDriverState *bs, bool hidden, bool secondary, boo
         queue = qbr_reopen_queue(queue, secondary_bs, writable);
     }
     if (queue) {
+        AioContext *ctx = bdrv_get_aio_context(bs);
+        bool is_main = ctx == qemu_get_aio_context();
+
         /* It waits for the main loop, with no other lock than that one's own. */
-        if (bdrv_get_aio_context(bs) != qemu_get_aio_context()) {
-            qbr_node_unlock(bs);
+        if (!is_main) {
+            qbr_context_unlock(ctx);
         }
         ret = bdrv_reopen_multiple(queue, errp);
-        if (bdrv_get_aio_context(bs) != qemu_get_aio_context()) {
-            qbr_node_lock(bs);
+        if (!is_main) {
+            qbr_context_lock(ctx);
         }
     }
     qbr_reopen_drain_end(secondary_bs);
@@ -168,7 +179,7 @@ int qbr_host_disks_reopen(BlockDriverState *bs, bool hidden, bool secondary, boo
     return ret;
 }
 
-bool qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **secondary, Error **errp)
+int qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **secondary, Error **errp)
 {
     BlockDriverState *hidden_bs, *secondary_bs;
 
@@ -185,7 +196,7 @@ bool qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild *
         }
     }
     bdrv_graph_wrunlock();
-    return *secondary != NULL;
+    return *secondary ? 0 : -1;
 }
 
 /* --- The node on top of a secondary --------------------------------------------------------------------------------------- */
@@ -286,9 +297,11 @@ BlockJob *qbr_host_commit_start(BlockDriverState *bs, BdrvChild *active, BdrvChi
 
 void qbr_host_job_cancel(BlockDriverState *bs, BlockJob *job, bool force)
 {
-    qbr_node_unlock(bs);
+    AioContext *ctx = bdrv_get_aio_context(bs);
+
+    qbr_context_unlock(ctx);
     job_cancel_sync(&job->job, force);
-    qbr_node_lock(bs);
+    qbr_context_lock(ctx);
 }
 
 int qbr_host_child_make_empty(BdrvChild *child, Error **errp)

@@ -851,8 +851,8 @@ void qbr_replication_child_perm(BlockDriverState *bs,
                                 uint64_t *nshared);
 
 /*
- Starts the replication of @bs, as @mode (`QBR_REPLICATION_*`) if that is its side. Main loop. On failure @errp is set and all is as
- before.
+ Starts the replication of @bs, as @mode (`QBR_REPLICATION_*`) if that is its side. Main loop. On failure @errp is set, and what was
+ taken for it is given back.
 
  # Safety
  Pointers as the replication core passes them.

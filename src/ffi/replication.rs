@@ -261,8 +261,8 @@ unsafe fn operation(
     unsafe { guard::call_errp::<Replication, ReplicationError>(export, bs, errp, work) };
 }
 
-/// Starts the replication of @bs, as @mode (`QBR_REPLICATION_*`) if that is its side. Main loop. On failure @errp is set and all is as
-/// before.
+/// Starts the replication of @bs, as @mode (`QBR_REPLICATION_*`) if that is its side. Main loop. On failure @errp is set, and what was
+/// taken for it is given back.
 ///
 /// # Safety
 /// Pointers as the replication core passes them.

@@ -69,7 +69,7 @@ absent! {
     qbr_host_replication_remove(state: *mut ReplicationState);
     qbr_host_disks_examine(bs: *mut BlockDriverState, disks: *mut QbrDisks);
     qbr_host_disks_reopen(bs: *mut BlockDriverState, hidden: bool, secondary: bool, writable: bool, errp: *mut *mut Error) -> c_int;
-    qbr_host_disks_attach(bs: *mut BlockDriverState, hidden: *mut *mut BdrvChild, secondary: *mut *mut BdrvChild, errp: *mut *mut Error) -> bool;
+    qbr_host_disks_attach(bs: *mut BlockDriverState, hidden: *mut *mut BdrvChild, secondary: *mut *mut BdrvChild, errp: *mut *mut Error) -> c_int;
     qbr_host_top_block(bs: *mut BlockDriverState, top_id: *const c_char) -> *mut QbrBlocker;
     qbr_host_top_unblock(blocker: *mut QbrBlocker);
     qbr_host_backup_start(bs: *mut BlockDriverState, secondary: *mut BdrvChild, hidden: *mut BdrvChild, errp: *mut *mut Error) -> *mut BlockJob;

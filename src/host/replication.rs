@@ -137,14 +137,7 @@ impl Bs {
         let (mut hidden, mut secondary) = (ptr::null_mut(), ptr::null_mut());
         done(|errp| {
             // SAFETY: valid by the constructor's contract; the places are local variables.
-            let attached = unsafe {
-                raw::qbr_host_disks_attach(self.as_raw(), &raw mut hidden, &raw mut secondary, errp)
-            };
-            if attached {
-                0
-            } else {
-                -1
-            }
+            unsafe { raw::qbr_host_disks_attach(self.as_raw(), &raw mut hidden, &raw mut secondary, errp) }
         })?;
         let (Some(hidden), Some(secondary)) = (NonNull::new(hidden), NonNull::new(secondary)) else {
             return Err(HostError::none());

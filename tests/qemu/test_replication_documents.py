@@ -12,7 +12,7 @@ from lib.replication import children, free_port, image, status
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # What the page calls the sets of commands, in its order.
-COMMANDS = ("server", "connect", "primary alone", "secondary alone", "copy", "connect again",
+COMMANDS = ("server", "connect", "primary alone", "secondary alone", "copy", "connect again", "copy back", "become primary",
             "begin", "take over", "go on alone")
 PORTS = ("9001", "9003", "9004", "9005", "9998", "9999")
 # What only COLO needs.
@@ -101,7 +101,10 @@ class Page:
             if not colo and command["execute"] in COLO:
                 continue
             command = json.loads(self._here(json.dumps(command)))
-            machine.raw(command["execute"], command.get("arguments", {}))
+            arguments = command.get("arguments", {})
+            if arguments.get("position") == "id=rew0" and not self._has_rewriter:
+                del arguments["insert"], arguments["position"]
+            machine.raw(command["execute"], arguments)
 
 
 def node_of(machine):
@@ -163,6 +166,34 @@ def start_colo(page, secondary_folder, primary_folder):
         raise
 
 
+def fail_over(page, secondary):
+    """Have a secondary whose primary is gone go on alone."""
+    page.say(secondary, "secondary alone")
+    wait_until_alone(secondary)
+    node = node_of(secondary)
+    wait_for(lambda: "hidden disk" not in children(secondary, node), 60, "the end of the failover")
+
+
+def resume(page, survivor, copy, connect):
+    """Give a machine that has gone on alone a new secondary, by these sets of commands, and take that one away, too."""
+    survivor.io("colo-disk0", "write -P 0x22 64k 64k")
+    with page.secondary(page.folder(), True) as secondary:
+        page.say(secondary, "server")
+        page.say(survivor, copy)
+        survivor.wait_event("BLOCK_JOB_READY")
+        page.say(survivor, connect, slice(2))
+        survivor.wait_event("BLOCK_JOB_COMPLETED")
+        page.say(survivor, connect, slice(2, None))
+        wait_for_colo(survivor, secondary)
+        check(holds(secondary, "22", "64k"), "the data was not copied")
+        follow(survivor, secondary, "33")
+        secondary.kill()
+    page.say(survivor, "primary alone")
+    wait_until_alone(survivor)
+    check(holds(survivor, "33", "0"), "the data is not there any more")
+    check(survivor.quit() == 0, survivor.output())
+
+
 @test(core=True)
 def documented_colo_goes_on_with_the_secondary(t):
     page = Page(t)
@@ -170,16 +201,23 @@ def documented_colo_goes_on_with_the_secondary(t):
     primary, secondary = start_colo(page, folder, page.folder())
     with primary, secondary:
         primary.kill()
-        page.say(secondary, "secondary alone")
-        wait_until_alone(secondary)
-        node = node_of(secondary)
-        wait_for(lambda: "hidden disk" not in children(secondary, node), 60, "the end of the failover")
+        fail_over(page, secondary)
         check(holds(secondary, "11", "0"), "the primary's data is not there")
         secondary.io("colo-disk0", "write -P 0x22 64k 64k")
         check(secondary.quit() == 0, secondary.output())
     for pattern, where in (("0x11", "0"), ("0x22", "64k")):
         found = t.cell.run("qemu-io", "-c", f"read -P {pattern} {where} 64k", os.path.join(folder, "primary.qcow2"))
         check(found.status == 0 and "verification failed" not in found.out, found)
+
+
+@test(core=True)
+def documented_colo_goes_on_with_the_secondary_and_a_new_one(t):
+    page = Page(t)
+    primary, secondary = start_colo(page, page.folder(), page.folder())
+    with primary, secondary:
+        primary.kill()
+        fail_over(page, secondary)
+        resume(page, secondary, "copy back", "become primary")
 
 
 @test(core=True)
@@ -192,22 +230,7 @@ def documented_colo_goes_on_with_the_primary_and_a_new_secondary(t):
         page.say(primary, "primary alone")
         wait_until_alone(primary)
         check(holds(primary, "11", "0"), "the data is not there")
-        primary.io("colo-disk0", "write -P 0x22 64k 64k")
-        with page.secondary(page.folder(), True) as secondary:
-            page.say(secondary, "server")
-            page.say(primary, "copy")
-            primary.wait_event("BLOCK_JOB_READY")
-            page.say(primary, "connect again", slice(2))
-            primary.wait_event("BLOCK_JOB_COMPLETED")
-            page.say(primary, "connect again", slice(2, None))
-            wait_for_colo(primary, secondary)
-            check(holds(secondary, "22", "64k"), "the data was not copied")
-            follow(primary, secondary, "33")
-            secondary.kill()
-            page.say(primary, "primary alone")
-            wait_until_alone(primary)
-            check(holds(primary, "33", "0"), "the data is not there any more")
-            check(primary.quit() == 0, primary.output())
+        resume(page, primary, "copy", "connect again")
 
 
 @test(core=True)

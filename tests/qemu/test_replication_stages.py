@@ -3,7 +3,7 @@
 
 import os
 
-from lib.harness import Skip, check, test
+from lib.harness import Skip, check, test, wait_for
 from lib.nbd import Client, NbdError
 from lib.qmp import Machine
 from lib.replication import (SIZE, Content, Primary, Secondary, children, file_of, image, is_read_only, raw_image, refused, start,
@@ -245,3 +245,40 @@ def close_in_the_middle_of_everything(t):
             if how == "failover":
                 stop(machine, False, True)
             check(machine.quit() == 0, f"{how}: {machine.output()}")
+
+
+@test(core=True)
+def close_after_a_failed_failover_gives_the_disks_back(t):
+    secondary = Secondary(t, bytes(SIZE), top_id="r", hidden={"read-only": True}, fails=True)
+    with secondary.machine as machine:
+        machine.unexport("top")
+        machine.remove("top")
+        start(machine, False)
+        machine.io("r", "write -P 0x11 0 64k")
+        stop(machine, False, True)
+        wait_for(lambda: "the failover failed" in (status(machine) or ""), 60, "the failure of the failover")
+        check(not is_read_only(machine, "hidden"), "the hidden disk is read-only already")
+        machine.remove("r")
+        check(is_read_only(machine, "hidden"), "the hidden disk is still writable")
+        check(machine.quit() == 0, machine.output())
+
+
+@test()
+def close_in_an_iothread_in_the_middle_of_a_failover(t):
+    size = 64 << 20
+    for _ in range(3):
+        secondary = Secondary(t, bytes(size), top_id="r")
+        with secondary.machine as machine:
+            machine.unexport("top")
+            machine.remove("top")
+            machine.unexport("disk")
+            machine.command("object-add", qom_type="iothread", id="loop")
+            # All nodes move to the iothread, and this keeps them there.
+            machine.raw("block-export-add", {"type": "nbd", "id": "disk", "node-name": "disk", "name": "disk", "writable": True,
+                                             "iothread": "loop", "fixed-iothread": True})
+            start(machine, False)
+            machine.io("r", f"write -P 0x11 0 {size}")
+            stop(machine, False, True)
+            # Most times the failover is not over yet.
+            machine.remove("r")
+            check(machine.quit() == 0, machine.output())

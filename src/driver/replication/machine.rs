@@ -195,6 +195,7 @@ impl Status {
     /// # Errors
     /// What is not.
     pub fn get_error(self) -> Result<(), StageError> {
+        // DIVERGES: the status says what went wrong, and of several errors the first; the C driver says that there was one.
         match (self.stage, self.error) {
             (Stage::None, _) => Err(StageError::NotRunning),
             (Stage::FailoverFailed, error) => Err(StageError::Failover(error.unwrap_or(Errno::EIO))),

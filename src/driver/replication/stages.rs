@@ -19,7 +19,7 @@ impl Replication {
     /// Starts the replication as `wanted`.
     ///
     /// # Errors
-    /// Why it can't be started. Then all is as it was before.
+    /// Why it can't be started. Then all that it has taken is given back.
     pub fn start(&self, bs: Bs, wanted: Mode) -> Result<(), Error> {
         if self.status.now().start(wanted)? == Verdict::Ignore {
             return Ok(());

@@ -107,15 +107,15 @@ int qbr_host_disks_reopen(BlockDriverState *bs, bool hidden, bool secondary, boo
     return 0;
 }
 
-bool qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **secondary, Error **errp)
+int qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **secondary, Error **errp)
 {
     if (fails(STEP_ATTACH, errp)) {
-        return false;
+        return -1;
     }
     CHECK(!replica.hidden_read_only && !replica.secondary_read_only);
     *hidden = qbr_host_child_attach(bs, &replica.hidden->bs, "hidden disk", QBR_CHILD_DATA, errp);
     *secondary = qbr_host_child_attach(bs, &replica.secondary->bs, "secondary disk", QBR_CHILD_DATA, errp);
-    return true;
+    return 0;
 }
 
 QbrBlocker *qbr_host_top_block(BlockDriverState *bs, const char *top_id)

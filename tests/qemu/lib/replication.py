@@ -42,6 +42,11 @@ def file_of(path):
     return {"driver": "file", "filename": path, "locking": "off", "discard": "unmap"}
 
 
+def failing(file):
+    """A file that takes no writes."""
+    return {"driver": "blkdebug", "image": file, "inject-error": [{"event": "none", "iotype": "write", "errno": 5}]}
+
+
 def quorum_over(child, name):
     return {"driver": "quorum", "node-name": name, "read-pattern": "fifo", "vote-threshold": 1, "children": [child]}
 
@@ -88,11 +93,12 @@ class Secondary:
         self.t = t
         self.machine = machine = Machine(t.cell, t.work)
         self.disk = raw_image(t, f"secondary{tag}", content)
-        machine.add({"driver": "raw", "node-name": "disk", "file": file_of(self.disk), "discard": "unmap"})
+        file = file_of(self.disk)
+        machine.add({"driver": "raw", "node-name": "disk", "file": failing(file) if more.get("fails") else file, "discard": "unmap"})
         self.socket = machine.export("disk")
-        machine.add({"driver": "qcow2", "node-name": "hidden", "file": file_of(image(t, f"hidden{tag}")), "backing": "disk",
+        machine.add({"driver": "qcow2", "node-name": "hidden", "file": file_of(image(t, f"hidden{tag}", len(content))), "backing": "disk",
                      **more.get("hidden", {})})
-        machine.add({"driver": "qcow2", "node-name": "active", "file": file_of(image(t, f"active{tag}")), "backing": "hidden",
+        machine.add({"driver": "qcow2", "node-name": "active", "file": file_of(image(t, f"active{tag}", len(content))), "backing": "hidden",
                      "discard": "unmap"})
         machine.add({"driver": "replication", "node-name": "r", "mode": "secondary", "top-id": more.get("top_id", "top"),
                      "file": "active", "discard": "unmap"})
