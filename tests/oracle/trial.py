@@ -233,15 +233,29 @@ class Trial(Checks, Locked):
         self._compare_headers()
 
     def _delete(self, step):
-        for side in self.sides:
-            if side.reader == step.name:
+        readers = [side for side in self.sides if side.reader == step.name]
+        for side in readers:
+            if side.worker.name != "ours":
                 self._close_reader(side)
         for side in self._active():
             ret, _, text = side.worker.call(hands.SNAP_DELETE, data=step.name.encode())
             self._expect(side, str(step), ret, 0, text)
         self._maps_after("delete", step.name)
-        del self.snapshots[step.name]
+        deleted = self.snapshots.pop(step.name)
+        for side in readers:
+            if side.reader:
+                self._read_deleted(side, deleted)
         self._compare_headers()
+
+    def _read_deleted(self, side, deleted):
+        """What a reader of a snapshot sees that was deleted: what it had, as long as the cluster has that, or errors; never zeroes."""
+        for offset in range(0, deleted.size, 1 << 20):
+            ret, _, data = side.worker.call(hands.READ, offset, min(1 << 20, deleted.size - offset), slot=1)
+            if ret < 0:
+                self._expect(side, "a read at a snapshot that was deleted", ret, -errno.ENOENT)
+            else:
+                self._same(side, offset, data, deleted, "read at a snapshot that was deleted")
+        self._close_reader(side)
 
     def _goto(self, step):
         self._maps_after("goto", step.name, self.sides[self.turn])
