@@ -66,7 +66,8 @@ enabled() {
     done
 }
 
-options=(--without-default-features --disable-docs --disable-install-blobs --disable-user --enable-tools
+# Without debugging information it is built faster; backtraces have their names all the same.
+options=(--without-default-features --disable-debug-info --disable-docs --disable-install-blobs --disable-user --enable-tools
     --with-pkgversion="$([[ -n ${STOCK:-} ]] && echo "stock drivers" || echo "qemu-block-rs")")
 mapfile -t -O "${#options[@]}" options < <(enabled "${TOOL_FEATURES[@]}")
 [[ -n ${BUILTIN:-} ]] || options+=(--enable-modules)

@@ -21,8 +21,14 @@ shift
 
 # The drop-in module for the programs of a tree, built in that tree.
 tree() {
+    local archive=()
     "$QBR_TOP/scripts/root.sh" create "$1"
-    "$QBR_TOP/scripts/in-root" "$1" "QBR_BUILD=$QBR_BUILD/in-$1" "QBR_SRC=${QBR_SRC:-$QBR_BUILD/src}" \
+    if [[ $1 == "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" ]]; then
+        # Out of the same release, with the same libraries, comes the same archive.
+        "$QBR_TOP/scripts/archive.sh" > /dev/null
+        archive=("QBR_ARCHIVE=$QBR_BUILD/lib/libqemu_block_rs.a")
+    fi
+    "$QBR_TOP/scripts/in-root" "$1" "QBR_BUILD=$QBR_BUILD/in-$1" "QBR_SRC=${QBR_SRC:-$QBR_BUILD/src}" "${archive[@]}" \
         "$QBR_TOP/scripts/modules.sh" > /dev/null
 }
 
