@@ -21,6 +21,7 @@ use super::lookup::{Finder, Kind};
 use super::map::Map;
 use super::refusal::{self, Access};
 use super::status::Seen;
+use super::unanswered::Unanswered;
 use super::watch::Lookout;
 use crate::backend::rados::PoolHandle;
 use crate::errno::{Errno, ToErrno};
@@ -73,6 +74,8 @@ pub(super) struct Image {
     /// How many announcements of our own are under way.
     announcing: AtomicU32,
     pub(super) gate: Gate<Head>,
+    /// What was sent and may still be done, although nobody waits for it.
+    pub(super) unanswered: Unanswered,
     /// The lock is ours, and was not lost since.
     pub(super) owns: AtomicBool,
     /// The lock may be ours although no write relies on it: its cluster has not answered.
@@ -124,6 +127,7 @@ impl Image {
             deaf: AtomicBool::new(false),
             announcing: AtomicU32::new(0),
             gate: Gate::new(parts.head),
+            unanswered: Unanswered::default(),
             owns: AtomicBool::new(false),
             lease: Gate::new(Lease::default()),
             seen: Mutex::new(None),
@@ -304,6 +308,7 @@ impl Image {
         let mut head = self.gate.exclusive(rq).await?;
         self.make_ready(rq, &mut head).await?;
         refusal::check_maintenance(head.operations)?;
+        self.await_unanswered(rq).await?;
         Ok(head)
     }
 

@@ -81,7 +81,7 @@ impl Rbd {
         let object = one.object.object;
         let _flight = head.map.as_ref().map(|map| map.take_off(move || iter::once(object)));
         let written = match self.write_object(rq, head, &one.object, one.span) {
-            Ok(operation) => operation.await.and_then(acknowledged),
+            Ok(operation) => self.image.ended(object, operation.await.and_then(acknowledged)),
             Err(errno) if errno == NOT_NOTED => return Ok(false),
             Err(errno) => Err(errno),
         };
@@ -378,7 +378,8 @@ impl Rbd {
             let span = iov.span(as_len(object.first), as_len(object.length)).ok_or(Errno::EINVAL)?;
             self.write_object(rq, head, object, span)
         };
-        Ok(for_each(rq, objects, start, |_, ret| acknowledged(ret)).await?)
+        Ok(for_each(rq, objects, start, |object, ret| self.image.ended(object.object, acknowledged(ret)))
+            .await?)
     }
 
     /// Copies what the guest has in its memory now, and writes that.
@@ -403,7 +404,10 @@ impl Rbd {
             place = place.saturating_add(span.length());
             self.write_object(rq, head, object, span)
         };
-        let done = for_each(rq, layout.objects(range), start, |_, ret| acknowledged(ret)).await;
+        let done = for_each(rq, layout.objects(range), start, |object, ret| {
+            self.image.ended(object.object, acknowledged(ret))
+        })
+        .await;
         lent.returned(rq);
         Ok(done?)
     }

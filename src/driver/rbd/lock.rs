@@ -295,6 +295,12 @@ impl Image {
 
     /// Unlocks what is locked; false if nothing was, or if the lock may still be ours: then it is given back to whoever asks for it.
     async fn give_back(&self, rq: &Request, head: &mut Head) -> bool {
+        if self.await_unanswered(rq).await.is_err() {
+            // What was sent could be done beside the next owner's writes. Closing leaves the lock, too: who takes it then shuts this
+            // client out before.
+            self.undecided.store(true, Ordering::Release);
+            return false;
+        }
         let map = head.map.take();
         if let Some(map) = &map {
             ignore(self.finder(rq).call(map.object(), &lock::unlock(b"")).await);

@@ -27,6 +27,7 @@ mod share;
 mod snapshots;
 mod state;
 mod status;
+mod unanswered;
 mod watch;
 mod zero;
 

@@ -287,12 +287,15 @@ impl Rbd {
             let start = u64::try_from(worker).unwrap_or(0);
             spawn_blocking(rq, move || {
                 let mut objects = (start..count).step_by(ROLL_BACK_AT_A_TIME);
-                objects.try_for_each(|object| pool.roll_back(names.name(object).as_c_str(), id))
+                objects.try_for_each(|object| {
+                    pool.roll_back(names.name(object).as_c_str(), id).map_err(|errno| (object, errno))
+                })
             })
         });
         let mut result = Ok(());
         for worker in workers.collect::<Vec<_>>() {
-            result = result.and(worker.await.and_then(|done| done));
+            let ended = |(object, errno)| self.image.ended(object, Err(errno));
+            result = result.and(worker.await.and_then(|done| done.or_else(ended)));
         }
         result?;
         if let (Some(map), Some(then)) = (&head.map, &then) {

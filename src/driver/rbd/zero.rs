@@ -38,7 +38,10 @@ impl Rbd {
             }
             let fill = async || {
                 let start = |object: &ObjectRange| self.fill(rq, head, object);
-                Ok(for_each(rq, objects(), start, |_, ret| acknowledged(ret)).await?)
+                Ok(for_each(rq, objects(), start, |object, ret| {
+                    self.image.ended(object.object, acknowledged(ret))
+                })
+                .await?)
             };
             self.change_objects(rq, head, objects, false, fill).await
         };
@@ -89,7 +92,7 @@ impl Rbd {
         let there = || objects().filter(|object| !is_absent(head, object.object));
         let cut_with = async |pool: &PoolHandle| {
             let start = |object: &ObjectRange| self.cut(rq, head, pool, object);
-            for_each(rq, there(), start, |_, ret| removed(ret)).await
+            for_each(rq, there(), start, |object, ret| self.image.ended(object.object, removed(ret))).await
         };
         let cut = async || match cut_with(&head.remover).await {
             // A cut may make an object longer, which waits for space as a write does.
@@ -111,7 +114,9 @@ impl Rbd {
             Ok(head.remover.remove(rq, name.as_c_str()))
         };
         let Some(map) = &head.map else {
-            return Ok(for_each(rq, objects, start, |_, ret| removed(ret)).await?);
+            return Ok(
+                for_each(rq, objects, start, |object, ret| self.image.ended(*object, removed(ret))).await?
+            );
         };
         let mut objects = objects.filter(|object| !map.is_absent(*object)).peekable();
         while let Some(first) = objects.next() {
@@ -121,7 +126,7 @@ impl Rbd {
             }
             let remove = async || {
                 let there = run.clone().filter(|object| !map.is_absent(*object));
-                Ok(for_each(rq, there, start, |_, ret| removed(ret)).await?)
+                Ok(for_each(rq, there, start, |object, ret| self.image.ended(*object, removed(ret))).await?)
             };
             map.removing(&self.image, rq, run.clone(), remove).await?;
         }

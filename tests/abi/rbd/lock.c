@@ -599,6 +599,58 @@ TEST(rbd_lock_whose_taking_was_not_answered_is_given_back_to_who_asks_for_it)
     rbd_close(&bs);
 }
 
+/* The library gives a write up, but what it has sent may still be done. */
+TEST(rbd_lock_is_not_given_away_before_the_object_of_a_write_without_answer_was_asked_for)
+{
+    BlockDriverState bs = { 0 };
+    uint64_t client;
+    unsigned i;
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    client = ceph_lock_holder(IMAGE);
+    ceph_wait_for(CEPH_NOTIFY, 1);
+    ceph_fail_object(ceph_data(IMAGE, 0), CEPH_WRITE, 0, 1, ETIMEDOUT);
+    CHECK_INT(write_one(&bs), -ETIMEDOUT);
+    /* Nor is it if there is no answer. */
+    ceph_fail_object(ceph_data(IMAGE, 0), CEPH_STAT, 0, CEPH_FOR_EVER, ETIMEDOUT);
+    for (i = 1; i <= 3; i++) {
+        /* Who asks too early, while the last answer is being looked at, asks again. */
+        while (ceph_count(CEPH_STAT) < i) {
+            CHECK_INT(tell(REQUEST), 1);
+        }
+        CHECK_INT(ceph_lock_holder(IMAGE), client);
+    }
+    CHECK_INT(rbd_snapshot(&bs, "one"), -ETIMEDOUT);
+    CHECK_INT(ceph_image_snapshots(IMAGE), 0);
+    ceph_pass_objects();
+    CHECK_INT(rbd_snapshot(&bs, "one"), 0);
+    ceph_log_clear();
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    /* It is asked for once. */
+    CHECK_INT(ceph_log_count("stat "), 0);
+    rbd_close(&bs);
+}
+
+TEST(rbd_close_leaves_the_lock_if_a_write_may_still_be_done)
+{
+    BlockDriverState bs = { 0 };
+    uint64_t client;
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    client = ceph_lock_holder(IMAGE);
+    ceph_fail_object(ceph_data(IMAGE, 3), CEPH_REMOVE, 0, 1, ETIMEDOUT);
+    CHECK_INT(rbd_discard(&bs, 3 * OBJECT, OBJECT), -ETIMEDOUT);
+    ceph_fail_object(ceph_data(IMAGE, 3), CEPH_STAT, 0, CEPH_FOR_EVER, ETIMEDOUT);
+    rbd_close(&bs);
+    /* Whoever takes it shuts this client out before. */
+    CHECK_INT(ceph_lock_holder(IMAGE), client);
+    CHECK_INT(ceph_watches(ceph_header(IMAGE)), 0);
+    ceph_lock_as(IMAGE, 0, "", "");
+}
+
 TEST(rbd_client_that_was_shut_out_never_writes_again)
 {
     BlockDriverState bs = { 0 };

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copyright (c) 2026 The qemu-block-rs authors
+
+//! Changes of objects that nobody waits for any more: with `rados_osd_op_timeout` the library gives an operation up, but what it has
+//! sent may still be done when the cluster is back.
+//!
+//! So before another client gets the lock, or a snapshot is made, each of these objects is asked for once more. A server does what one
+//! client has sent for an object in that order: once it has answered, nothing older is on its way.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::image::Image;
+use super::io::for_each;
+use crate::errno::Errno;
+use crate::host::Request;
+
+/// How many objects are remembered. With more of them the lock is not given back any more: another client has to shut this one out.
+const MOST: usize = 65_536;
+
+/// The objects.
+#[derive(Debug, Default)]
+pub(super) struct Unanswered(Mutex<BTreeSet<u64>>);
+
+impl Unanswered {
+    fn objects(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Image {
+    /// Looks at how the change of an object has ended.
+    pub(super) fn ended(&self, object: u64, result: Result<(), Errno>) -> Result<(), Errno> {
+        if result.is_err_and(|errno| errno.code() == libc::ETIMEDOUT) {
+            let mut objects = self.unanswered.objects();
+            if objects.len() < MOST {
+                objects.insert(object);
+            }
+        }
+        result
+    }
+
+    /// Sees to it that no change is on its way any more, with none in flight.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` if that can't be found out, or takes too long; the cluster's.
+    pub(super) async fn await_unanswered(&self, rq: &Request) -> Result<(), Errno> {
+        let objects = self.unanswered.objects().clone();
+        if objects.len() >= MOST {
+            return Err(Errno::from_code(libc::ETIMEDOUT));
+        }
+        let start = |object: &u64| {
+            let name = self.identity.names.name(*object);
+            Ok(self.reader.exists(rq, name.as_c_str()))
+        };
+        let answered = |object: &u64, ret| match Errno::check(ret) {
+            Err(errno) if errno != Errno::ENOENT => Err(self.noted(errno)),
+            _ => {
+                self.unanswered.objects().remove(object);
+                Ok(())
+            }
+        };
+        for_each(rq, objects.into_iter(), start, answered).await
+    }
+}
