@@ -160,6 +160,8 @@ class Locked:
         # Its watch would stay for half a minute, and all notifications wait for that.
         self._close_reader(side)
         self._take_lock(side)
+        # With its cache librbd has answered changes that nobody has flushed yet; those may be lost.
+        self._settle()
         step = self._last_step()
         self.log.append((self.steps, f"{side.worker.name}, killed meanwhile", step))
         if step.parts:
