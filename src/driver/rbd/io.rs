@@ -4,28 +4,23 @@
 //! Reads, writes and flushes. Runs in coroutines, on any thread. Source: RBD format document, sections 14 and 15.
 //!
 //! Nearly every request is one piece of guest memory and one object: one library call, and nothing to be kept. The others are
-//! cut into object ranges, [`WINDOW`] of which are under way at a time; where the library needs the bytes of an object in one
+//! cut into object ranges, [`WINDOW`](super::window::WINDOW) of which are under way at a time; where the library needs the bytes of an object in one
 //! piece and the guest has them in several, they go through a bounce buffer.
 
 use std::cell::Cell;
 use std::iter;
-use std::ops::Range;
-use std::sync::atomic::Ordering;
 
+use super::change::NOT_NOTED;
 use super::error::Error;
-use super::format::object_map::State;
 use super::format::striping::ObjectRange;
 use super::image::Head;
-use super::map::LOCK_LOST;
 use super::state::Rbd;
+use super::window::{for_each, Window};
 use crate::backend::rados::Operation;
 use crate::errno::{Errno, ToErrno};
 use crate::host::{Buffer, Loan, Request, Shared};
 use crate::iov::{GuestIov, Span};
 use crate::range::ByteRange;
-
-/// How many objects one request has under way at a time.
-pub(super) const WINDOW: usize = 32;
 
 /// A request that is one operation: one object, one piece of memory, and nothing that stands against it.
 #[derive(Debug)]
@@ -213,55 +208,6 @@ impl Rbd {
         self.inside(rq, range.end(), write).await
     }
 
-    /// Makes the image larger if it ends before `end`, passes the gate, and does what needs the lock; begins again if that was lost
-    /// meanwhile.
-    pub(super) async fn inside(
-        &self,
-        rq: &Request,
-        end: i64,
-        change: impl AsyncFn(&Head) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let attempt = async || {
-            self.grow_to(rq, end).await?;
-            let head = self.image.enter(rq).await?;
-            if end > self.image.size() {
-                // Another client had the lock meanwhile, and has made the image smaller.
-                return Err(LOCK_LOST.into());
-            }
-            change(&head).await
-        };
-        for _ in 0..MAX_TRIES {
-            match attempt().await {
-                Err(Error::Errno(errno)) if errno == LOCK_LOST => {}
-                done => return done,
-            }
-        }
-        Err(Errno::EIO.into())
-    }
-
-    /// Does what changes objects but leaves them there, once the object map knows of them; with `only_there` only of those that
-    /// are there.
-    pub(super) async fn change_objects<O: Iterator<Item = ObjectRange>>(
-        &self,
-        rq: &Request,
-        head: &Head,
-        objects: impl Fn() -> O,
-        only_there: bool,
-        change: impl AsyncFn() -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        // A removal in between makes it begin again, which is rare; nothing does that for ever.
-        for _ in 0..MAX_TRIES {
-            self.note_objects(rq, head, &objects, only_there).await?;
-            let numbers = || objects().map(|object| object.object);
-            let _flight = head.map.as_ref().map(|map| map.take_off(numbers));
-            match change().await {
-                Err(Error::Errno(errno)) if errno == NOT_NOTED => {}
-                done => return done,
-            }
-        }
-        Err(Errno::EIO.into())
-    }
-
     /// Chooses a way to write.
     async fn write_noted(
         &self,
@@ -275,55 +221,6 @@ impl Rbd {
         } else {
             self.write_bounced(rq, head, iov, range).await
         }
-    }
-
-    /// Sees to it that the object map knows of objects that are about to be written; with `only_there` not of those that aren't
-    /// there.
-    async fn note_objects<O: Iterator<Item = ObjectRange>>(
-        &self,
-        rq: &Request,
-        head: &Head,
-        objects: impl Fn() -> O,
-        only_there: bool,
-    ) -> Result<(), Error> {
-        let Some(map) = &head.map else { return Ok(()) };
-        let unknown = |object: &ObjectRange| {
-            let state = map.states().state(object.object);
-            state != Some(State::Exists) && !(only_there && map.is_absent(object.object))
-        };
-        let mut run: Option<Range<u64>> = None;
-        for object in objects().filter(unknown).map(|object| object.object) {
-            match &mut run {
-                Some(run) if run.end == object => run.end = object.saturating_add(1),
-                run => {
-                    let before = run.replace(object..object.saturating_add(1));
-                    if let Some(before) = before {
-                        map.note(&self.image, rq, before).await?;
-                    }
-                }
-            }
-        }
-        match run {
-            Some(run) => map.note(&self.image, rq, run).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Submits a change of an object that leaves it there, if the object map knows of it.
-    pub(super) fn change_noted(
-        head: &Head,
-        object: &ObjectRange,
-        submit: impl FnOnce() -> Result<Operation, Errno>,
-    ) -> Result<Operation, Errno> {
-        let Some(map) = &head.map else { return submit() };
-        let states = map.states();
-        if states.state(object.object) != Some(State::Exists) {
-            return Err(NOT_NOTED);
-        }
-        // Under the lock of the states: no removal of this object has begun.
-        let submitted = submit();
-        drop(states);
-        submitted
     }
 
     /// Whether an object is known not to be there, without asking the cluster: the lock is ours, and its map says so.
@@ -439,18 +336,6 @@ impl Rbd {
         Ok(())
     }
 
-    /// Makes the image larger if it ends before `end`.
-    async fn grow_to(&self, rq: &Request, end: i64) -> Result<(), Error> {
-        if end <= self.image.size() {
-            return Ok(());
-        }
-        // DIVERGES: a smaller image stays so. This is within what QEMU takes for the image, so another client has cut it.
-        if end <= self.image.told.load(Ordering::Acquire) {
-            return Err(Errno::EINVAL.into());
-        }
-        self.grow(rq, end).await
-    }
-
     /// A bounce buffer.
     async fn buffer(&self, rq: &Request, bytes: usize) -> Result<Loan<'_, Buffer>, Errno> {
         match self.pool.take(1, bytes)? {
@@ -465,73 +350,6 @@ impl Rbd {
             object.is_one_piece() && iov.span(as_len(object.first), as_len(object.length)).is_some()
         };
         self.image.identity.layout.objects(range).all(is_one)
-    }
-}
-
-/// An object has to be noted in the object map first. The library never answers this: it tries again by itself.
-const NOT_NOTED: Errno = Errno::EAGAIN;
-/// How often a change begins again because its objects are being removed meanwhile.
-const MAX_TRIES: u32 = 1000;
-
-/// Operations that are under way together, each with what it is about.
-struct Window<T>([Option<(T, Operation)>; WINDOW]);
-
-impl<T> Window<T> {
-    /// Nothing yet.
-    fn new() -> Self {
-        Self(std::array::from_fn(|_| None))
-    }
-
-    /// Starts as many operations as there is room for. False if there is nothing left to do.
-    fn fill(
-        &mut self,
-        items: &mut impl Iterator<Item = T>,
-        mut start: impl FnMut(&T) -> Result<Operation, Errno>,
-    ) -> Result<bool, Errno> {
-        let mut any = false;
-        for slot in &mut self.0 {
-            let Some(item) = items.next() else { break };
-            let done = start(&item)?;
-            *slot = Some((item, done));
-            any = true;
-        }
-        Ok(any)
-    }
-
-    /// Waits for all of them, and hands over what each returned. The first error counts.
-    async fn settle(
-        &mut self,
-        rq: &Request,
-        mut landed: impl FnMut(&T, i64) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
-        rq.settled().await;
-        let mut result = Ok(());
-        for (item, done) in self.0.iter_mut().filter_map(Option::take) {
-            let one = match done.await {
-                Ok(ret) => landed(&item, ret),
-                Err(errno) => Err(errno),
-            };
-            result = result.and(one);
-        }
-        result
-    }
-}
-
-/// Does one operation for each of `items`, [`WINDOW`] at a time, and hands over what each returned. Nothing is in flight when it
-/// returns, whatever happened: the caller may be inside of a gate, and what comes after it relies on that.
-pub(super) async fn for_each<T>(
-    rq: &Request,
-    mut items: impl Iterator<Item = T>,
-    mut start: impl FnMut(&T) -> Result<Operation, Errno>,
-    mut landed: impl FnMut(&T, i64) -> Result<(), Errno>,
-) -> Result<(), Errno> {
-    let mut window = Window::new();
-    loop {
-        let filled = window.fill(&mut items, &mut start);
-        window.settle(rq, &mut landed).await?;
-        if !filled? {
-            return Ok(());
-        }
     }
 }
 

@@ -16,7 +16,6 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::error::{ignore, Error};
 use super::format::calls;
 use super::format::features::Flags;
-use super::format::header::Snapshot;
 use super::format::lock;
 use super::format::object_map::{self, ObjectMap, State};
 use super::image::{Head, Image};
@@ -141,7 +140,7 @@ impl Map {
     }
 
     /// The states, to be changed.
-    fn states_mut(&self) -> RwLockWriteGuard<'_, ObjectMap> {
+    pub(super) fn states_mut(&self) -> RwLockWriteGuard<'_, ObjectMap> {
         self.states.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -262,7 +261,7 @@ impl Map {
     }
 
     /// Has the map's object do something, if the lock is ours: [`LOCK_LOST`]. What fails otherwise makes the map invalid.
-    async fn guarded(
+    pub(super) async fn guarded(
         &self,
         image: &Image,
         rq: &Request,
@@ -315,54 +314,6 @@ impl Map {
         }
     }
 
-    /// Copies the map for a snapshot.
-    pub(super) async fn copy(&self, image: &Image, rq: &Request, copy: &CStr) -> Result<(), Errno> {
-        let op = WriteOp::new()?.write_full(&self.states().encode());
-        let copied = image.meta.change(rq, copy, op).await.and_then(Errno::check);
-        copied.map(drop).map_err(|errno| image.noted(errno))
-    }
-
-    /// After the snapshot `id` was made: has nothing changed since. Without its copy of the map nobody knows what was there then.
-    pub(super) async fn snapshot(
-        &self,
-        image: &Image,
-        rq: &Request,
-        id: u64,
-        copied: bool,
-        fast_diff: bool,
-    ) -> Result<(), Error> {
-        if !copied {
-            self.invalidate(image, rq, Some(id)).await?;
-        }
-        if fast_diff {
-            self.guarded(image, rq, WriteOp::new()?, &object_map::snap_add()).await?;
-            self.states_mut().snap_add();
-        }
-        Ok(())
-    }
-
-    /// Before a snapshot is removed, whose map was `removed`: what had changed before it counts as changed again, in the map of the
-    /// `next` newer snapshot, or of the image as it is now.
-    pub(super) async fn before_snapshot_goes(
-        &self,
-        image: &Image,
-        rq: &Request,
-        removed: &ObjectMap,
-        next: Option<(u64, &CStr)>,
-    ) -> Result<(), Error> {
-        let call = object_map::snap_remove(removed);
-        let Some((id, object)) = next else {
-            self.guarded(image, rq, WriteOp::new()?, &call).await?;
-            self.states_mut().snap_remove(removed);
-            return Ok(());
-        };
-        if let Err(errno) = image.finder(rq).call(object, &call).await {
-            image.noted(errno);
-            self.invalidate(image, rq, Some(id)).await?;
-        }
-        Ok(())
-    }
-
     /// Marks the map of a snapshot invalid, or this one, for everybody.
     pub(super) async fn invalidate(
         &self,
@@ -377,55 +328,6 @@ impl Map {
         let marked = image.call_header(rq, &calls::set_snapshot_flags(id, INVALID, INVALID)).await;
         Ok(marked.map_err(|errno| image.noted(errno))?)
     }
-
-    /// Before a rollback: all that is there now, or was there then, may be there.
-    pub(super) async fn before_roll_back(
-        &self,
-        image: &Image,
-        rq: &Request,
-        then: &ObjectMap,
-    ) -> Result<(), Error> {
-        let mut both = then.all_exist();
-        let now = self.states().clone();
-        for object in (0..now.len()).filter(|object| now.state(*object) != Some(State::Absent)) {
-            both.set(object, State::Exists);
-        }
-        self.replace(image, rq, both).await
-    }
-
-    /// After a rollback: what was there then is there.
-    pub(super) async fn after_roll_back(
-        &self,
-        image: &Image,
-        rq: &Request,
-        then: &ObjectMap,
-    ) -> Result<(), Error> {
-        self.replace(image, rq, then.all_exist()).await
-    }
-
-    /// Puts another map in the place of this one, with as many objects.
-    async fn replace(&self, image: &Image, rq: &Request, mut states: ObjectMap) -> Result<(), Error> {
-        let count = self.states().len();
-        if !states.resize(count, State::Exists) {
-            return Err(Errno::EFBIG.into());
-        }
-        self.guarded(image, rq, WriteOp::new()?, &object_map::save(&states)).await?;
-        *self.states_mut() = states;
-        Ok(())
-    }
-}
-
-/// The map of a snapshot, if it is there and not marked as wrong.
-pub(super) async fn of_snapshot(
-    image: &Image,
-    rq: &Request,
-    snapshot: &Snapshot,
-) -> Result<Option<ObjectMap>, Error> {
-    let Kind::Format2(id) = &image.kind else { return Ok(None) };
-    if !snapshot.flags.object_map_is_valid() {
-        return Ok(None);
-    }
-    load_unlocked(image, rq, &id.object_map(Some(snapshot.info.id))).await
 }
 
 /// A map, without its lock; `None` if there is none that can be read.

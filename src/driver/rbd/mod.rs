@@ -12,6 +12,7 @@ pub mod format;
 pub mod options;
 pub mod refusal;
 
+mod change;
 mod connect;
 mod create;
 mod defaults;
@@ -21,6 +22,7 @@ mod io;
 mod lock;
 mod lookup;
 mod map;
+mod map_snapshots;
 mod open;
 mod resize;
 mod share;
@@ -29,6 +31,7 @@ mod state;
 mod status;
 mod unanswered;
 mod watch;
+mod window;
 mod zero;
 
 pub use create::create;

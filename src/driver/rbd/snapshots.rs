@@ -20,6 +20,7 @@ use super::format::{format1, names};
 use super::image::Head;
 use super::lookup::Kind;
 use super::map::{self, is_full};
+use super::map_snapshots;
 use super::refusal;
 use super::state::Rbd;
 use crate::errno::{Errno, ToErrno};
@@ -270,7 +271,7 @@ impl Rbd {
         refusal::check_snapshot(snapshot)?;
         let (id, size) = (snapshot.info.id, snapshot.info.size);
         let layout = self.image.identity.layout;
-        let then = map::of_snapshot(&self.image, rq, snapshot).await?;
+        let then = map_snapshots::of_snapshot(&self.image, rq, snapshot).await?;
         self.resize(rq, head, size).await?;
         if let Some(map) = &head.map {
             // Without the map of then nothing is known of what will be there.

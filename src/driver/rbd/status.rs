@@ -15,10 +15,10 @@ use super::format::lock;
 use super::format::object_map::{ObjectMap, State};
 use super::format::replies;
 use super::format::striping::ObjectRange;
-use super::io::{for_each, WINDOW};
 use super::lookup::Kind;
-use super::map;
 use super::state::Rbd;
+use super::window::{for_each, WINDOW};
+use super::{map, map_snapshots};
 use crate::errno::Errno;
 use crate::host::Request;
 use crate::range::ByteRange;
@@ -142,7 +142,7 @@ impl Rbd {
         let snapshot = head.snapshots.iter().find(|snapshot| snapshot.info.id == id).cloned();
         drop(head);
         let Some(snapshot) = snapshot else { return Ok(None) };
-        let map = map::of_snapshot(&self.image, rq, &snapshot).await?;
+        let map = map_snapshots::of_snapshot(&self.image, rq, &snapshot).await?;
         Ok(self.keep_seen(map, 0))
     }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::image::Image;
-use super::io::for_each;
+use super::window::for_each;
 use crate::errno::Errno;
 use crate::host::Request;
 

@@ -6,9 +6,10 @@
 use super::error::Error;
 use super::format::striping::ObjectRange;
 use super::image::Head;
-use super::io::{acknowledged, as_len, for_each, removed};
+use super::io::{acknowledged, as_len, removed};
 use super::map::is_full;
 use super::state::Rbd;
+use super::window::for_each;
 use crate::backend::rados::{Operation, PoolHandle, WriteOp};
 use crate::errno::Errno;
 use crate::host::Request;
