@@ -25,6 +25,7 @@ use super::format::replies;
 use super::format::striping::{Layout, DEFAULT_ORDER};
 use super::lookup::Finder;
 use super::open::enter_namespace;
+use super::options::Options;
 use crate::backend::rados::{Cluster, PoolHandle, ReadOp, WriteOp};
 use crate::errno::{Errno, ToErrno};
 use crate::host::{spawn_blocking, Request};
@@ -40,17 +41,35 @@ pub async fn create(rq: &Request, options: CreateOptions, secret: Option<CString
     if options.encryption.is_some() {
         return Err(Error::Encryption);
     }
-    let location = options.location.clone();
-    let (cluster, pool) = spawn_blocking(rq, move || {
-        let cluster = Arc::new(connect(&location, secret.as_ref())?);
-        let pool = pool(&cluster, &location)?;
-        Ok::<_, Error>((cluster, pool))
-    })
-    .await??;
-    let made = create_in(rq, &cluster, &pool, &options).await;
+    let (cluster, pool) = open_pool(rq, options.location.clone(), secret).await?;
+    create_and_leave(rq, cluster, pool, &options).await
+}
+
+/// Creates an image, and ends the connection.
+async fn create_and_leave(
+    rq: &Request,
+    cluster: Arc<Cluster>,
+    pool: PoolHandle,
+    options: &CreateOptions,
+) -> Result<(), Error> {
+    let made = create_in(rq, &cluster, &pool, options).await;
     // Ending the connection blocks, too.
     spawn_blocking(rq, move || drop((pool, cluster))).await?;
     made
+}
+
+/// Connects, and opens the pool; on a thread, as both block.
+async fn open_pool(
+    rq: &Request,
+    location: Options,
+    secret: Option<CString>,
+) -> Result<(Arc<Cluster>, PoolHandle), Error> {
+    let opened = spawn_blocking(rq, move || {
+        let cluster = Arc::new(connect(&location, secret.as_ref())?);
+        let pool = pool(&cluster, &location)?;
+        Ok((cluster, pool))
+    });
+    opened.await?
 }
 
 /// Creates an image in a pool.
