@@ -115,7 +115,7 @@ impl Image {
     ) -> Result<bool, Error> {
         // Others have written since: size, snapshots and features may be others now.
         let ready = self.after_acquire(rq, head).await;
-        if ready.is_ok() && !self.deaf.load(Ordering::Acquire) && self.lookout.handle() == Some(handle) {
+        if ready.is_ok() && self.heard_handle() == Some(handle) {
             // With the lease still in hand: who mends the watch from here on finds that the lock is ours.
             self.owns.store(true, Ordering::Release);
             self.undecided.store(false, Ordering::Release);
@@ -127,10 +127,15 @@ impl Image {
         ready.map(|()| false)
     }
 
+    /// The handle of a watch by which we hear the others.
+    fn heard_handle(&self) -> Option<u64> {
+        self.lookout.handle().filter(|_| !self.deaf.load(Ordering::Acquire))
+    }
+
     /// The handle of our watch, without which others would take us for dead; waits for one that is being mended.
     async fn watching(self: &Arc<Self>, rq: &Request, deadline: Option<Instant>) -> Result<u64, Error> {
         loop {
-            if let Some(handle) = self.lookout.handle().filter(|_| !self.deaf.load(Ordering::Acquire)) {
+            if let Some(handle) = self.heard_handle() {
                 return Ok(handle);
             }
             self.check_fenced()?;

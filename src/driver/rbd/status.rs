@@ -15,6 +15,7 @@ use super::format::lock;
 use super::format::object_map::{ObjectMap, State};
 use super::format::replies;
 use super::format::striping::ObjectRange;
+use super::image::Head;
 use super::lookup::Kind;
 use super::state::Rbd;
 use super::window::{for_each, WINDOW};
@@ -118,7 +119,7 @@ impl Rbd {
             return self.snapshot_map(rq, snapshot).await;
         }
         // Without a watch nobody would tell us of new features.
-        if image.lookout.handle().is_none() || !self.has_map() {
+        if image.lookout.handle().is_none() || !image.gate.try_shared().is_some_and(|head| has_map(&head)) {
             return Ok(None);
         }
         let Some(quiet) = self.quiet(rq).await? else { return Ok(None) };
@@ -138,18 +139,12 @@ impl Rbd {
         if let Some(seen) = self.seen() {
             return Ok(Some(seen.map));
         }
-        let Some(head) = self.image.gate.try_shared().filter(|_| self.has_map()) else { return Ok(None) };
+        let Some(head) = self.image.gate.try_shared().filter(|head| has_map(head)) else { return Ok(None) };
         let snapshot = head.snapshots.iter().find(|snapshot| snapshot.info.id == id).cloned();
         drop(head);
         let Some(snapshot) = snapshot else { return Ok(None) };
         let map = map_snapshots::of_snapshot(&self.image, rq, &snapshot).await?;
         Ok(self.keep_seen(map, 0))
-    }
-
-    /// Whether the image has an object map.
-    fn has_map(&self) -> bool {
-        let head = self.image.gate.try_shared();
-        head.is_some_and(|head| head.state.features.contains(Features::OBJECT_MAP))
     }
 
     /// The object map that was read last.
@@ -278,4 +273,9 @@ impl Rbd {
         }
         Ok(sets.into_iter().map(|(_, bytes, zero)| (bytes, zero)).collect())
     }
+}
+
+/// Whether the image has an object map.
+fn has_map(head: &Head) -> bool {
+    head.state.features.contains(Features::OBJECT_MAP)
 }
