@@ -220,24 +220,18 @@ pub(super) unsafe fn direct_at<T, E: ToErrno>(
         Err(errno) => return errno.to_ret(),
     };
     if is_armed() {
-        return direct_armed(export, node, body);
+        if let Err(panicked) = panic_ordered(export) {
+            return finish::<T, E>(export, Some(node), Err(panicked));
+        }
     }
     finish(export, Some(node), unwind::catch(|| body(&node.state)))
 }
 
-/// [`direct_at`] where a test has ordered a panic, out of the way of all other calls.
+/// Does what a test has ordered, out of the way of all other calls.
 #[cold]
 #[inline(never)]
-fn direct_armed<T, E: ToErrno>(
-    export: &'static CStr,
-    node: &Node<T>,
-    body: impl FnOnce(&T) -> Result<c_int, E>,
-) -> c_int {
-    let result = unwind::catch(|| {
-        panic_if_it_is(export);
-        body(&node.state)
-    });
-    finish(export, Some(node), result)
+fn panic_ordered(export: &'static CStr) -> Result<(), Panicked> {
+    unwind::catch(|| panic_if_it_is(export))
 }
 
 /// As [`request`], for an export that sets an error: on failure it is always set, as callers rely on it.
