@@ -15,7 +15,7 @@ use super::format::features::{Features, OpFeatures};
 use super::image::{writer, Head, Image, Parts};
 use super::lookup::{Finder, Kind};
 use super::options::{Options, OptionsError, LEGACY_WARNING};
-use super::refusal;
+use super::refusal::{self, FeatureError};
 use super::share::Connection;
 use super::state::{Key, Rbd};
 use super::watch;
@@ -181,7 +181,13 @@ async fn find(rq: &Request, pool: &PoolHandle, options: &Options, access: Access
         data = data.at_snapshot(found.info.id)?;
     }
     let parent = Image::check_parent(&finder, &kind, &header, &state, version).await;
-    parent.map_err(failed("looking for its parent"))?;
+    parent.map_err(|error| match (&options.snapshot, error) {
+        // Flattening may leave it one.
+        (Some(snapshot), Error::Feature(FeatureError::Clone)) => {
+            FeatureError::SnapshotOfClone(text(snapshot)).into()
+        }
+        (_, error) => failed("looking for its parent")(error),
+    })?;
     let remover = writer(&data, snapshot, &state)?.also_when_full();
     let writer = writer(&data, snapshot, &state)?;
     Ok(Image::new(Parts {
