@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::format::calls::{self, Version};
@@ -39,12 +39,23 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many sets of objects one call looks at; the block layer asks again for the rest.
 const MOST_SETS: u64 = 1024;
 
+/// How long what the header says is taken for what it still says. In this time nobody can take the lock, note an object in the map
+/// and write it: these are three changes, one after the other, and each is on all replicas before the next one begins.
+const FRESH: Duration = Duration::from_micros(200);
+
 /// An object map that was read without the lock.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     map: Arc<ObjectMap>,
     /// The header's version then: as long as it is the same nobody has had the lock since.
     version: u64,
+    /// When the header was last asked, and had that version.
+    asked: Instant,
+}
+
+/// Whether the header need not be asked again.
+fn is_fresh(asked: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(asked) < FRESH
 }
 
 impl Rbd {
@@ -122,16 +133,21 @@ impl Rbd {
         if image.lookout.handle().is_none() || !image.gate.try_shared().is_some_and(|head| has_map(&head)) {
             return Ok(None);
         }
-        let Some(quiet) = self.quiet(rq).await? else { return Ok(None) };
-        if let Some(seen) = self.seen().filter(|seen| seen.version == quiet) {
+        let asked = Instant::now();
+        if let Some(seen) = self.seen().filter(|seen| is_fresh(seen.asked, asked)) {
             return Ok(Some(seen.map));
+        }
+        let Some(version) = self.quiet(rq).await? else { return Ok(None) };
+        if let Some(seen) = self.seen().filter(|seen| seen.version == version) {
+            return Ok(Some(self.keep_seen(Seen { asked, ..seen })));
         }
         let map = map::load_unlocked(image, rq, &id.object_map(None)).await?;
         // Whoever changes the map takes the lock before, and the header has another version then.
-        if self.quiet(rq).await? != Some(quiet) {
+        let asked = Instant::now();
+        if self.quiet(rq).await? != Some(version) {
             return Ok(None);
         }
-        Ok(self.keep_seen(map, quiet))
+        Ok(self.complete(map).map(|map| self.keep_seen(Seen { map, version, asked })))
     }
 
     /// The object map of the snapshot that is read. It never changes.
@@ -144,7 +160,8 @@ impl Rbd {
         drop(head);
         let Some(snapshot) = snapshot else { return Ok(None) };
         let map = map_snapshots::of_snapshot(&self.image, rq, &snapshot).await?;
-        Ok(self.keep_seen(map, 0))
+        let seen = |map| Seen { map, version: 0, asked: Instant::now() };
+        Ok(self.complete(map).map(|map| self.keep_seen(seen(map))))
     }
 
     /// The object map that was read last.
@@ -152,14 +169,18 @@ impl Rbd {
         self.image.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps a map for later, if it says something about all objects.
-    fn keep_seen(&self, map: Option<ObjectMap>, version: u64) -> Option<Arc<ObjectMap>> {
+    /// A map that says something about all objects.
+    fn complete(&self, map: Option<ObjectMap>) -> Option<Arc<ObjectMap>> {
         let size = u64::try_from(self.image.size()).unwrap_or(0);
         let needed = self.image.identity.layout.object_count(size);
-        let map = Arc::new(map.filter(|map| map.len() >= needed)?);
-        let seen = Seen { map: Arc::clone(&map), version };
+        map.filter(|map| map.len() >= needed).map(Arc::new)
+    }
+
+    /// Keeps a map for later.
+    fn keep_seen(&self, seen: Seen) -> Arc<ObjectMap> {
+        let map = Arc::clone(&seen.map);
         *self.image.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
-        Some(map)
+        map
     }
 
     /// The version of the header, if nobody has the lock and the map is not marked as wrong.
@@ -278,4 +299,16 @@ impl Rbd {
 /// Whether the image has an object map.
 fn has_map(head: &Head) -> bool {
     head.state.features.contains(Features::OBJECT_MAP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_header_said_is_believed_for_less_than_three_changes_take() {
+        let asked = Instant::now();
+        assert!(is_fresh(asked, asked + FRESH / 2));
+        assert!(!is_fresh(asked, asked + FRESH));
+    }
 }
