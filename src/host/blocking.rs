@@ -27,9 +27,11 @@ struct Pool {
     jobs: VecDeque<Job>,
     idle: usize,
     threads: usize,
+    /// How many of the jobs, those under way included, only wait for something to happen. They count for no thread.
+    waits: usize,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { jobs: VecDeque::new(), idle: 0, threads: 0 });
+static POOL: Mutex<Pool> = Mutex::new(Pool { jobs: VecDeque::new(), idle: 0, threads: 0, waits: 0 });
 static WORK: Condvar = Condvar::new();
 
 /// Runs `call` on another thread and waits for its value; the coroutine sleeps meanwhile.
@@ -41,12 +43,62 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
+    run(request, call, enqueue).await
+}
+
+/// As [`spawn_blocking`], for a call that only waits for something to happen, maybe for long: other calls don't wait for it.
+///
+/// # Errors
+/// As for [`spawn_blocking`].
+pub async fn spawn_waiting<T, F>(request: &Request, call: F) -> Result<T, Errno>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    run(request, call, |job| {
+        let wait = Wait::new();
+        enqueue(Box::new(move || {
+            job();
+            drop(wait);
+        }))
+    })
+    .await
+}
+
+/// A job that waits, from before it is in the queue until it has ended.
+struct Wait;
+
+impl Wait {
+    fn new() -> Self {
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.waits = pool.waits.saturating_add(1);
+        Self
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.waits = pool.waits.saturating_sub(1);
+    }
+}
+
+/// Runs `call` on the thread that `start` finds for it.
+async fn run<T, F>(
+    request: &Request,
+    call: F,
+    start: impl FnOnce(Job) -> Result<(), Errno>,
+) -> Result<T, Errno>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
     let value = Arc::new(Mutex::new(None));
     let place = Arc::clone(&value);
     let done = request.submit(move |token| {
         // A job that never runs ends its operation too.
         let landing = token.signal();
-        enqueue(Box::new(move || {
+        start(Box::new(move || {
             if let Ok(value) = unwind::catch(call) {
                 *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
             }
@@ -69,7 +121,7 @@ pub fn spawn_detached(call: impl FnOnce() + Send + 'static) -> Result<(), Errno>
 /// Hands a job to a thread, and starts one if none is free.
 fn enqueue(job: Job) -> Result<(), Errno> {
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    if pool.idle <= pool.jobs.len() && pool.threads < MAX_THREADS {
+    if pool.idle <= pool.jobs.len() && pool.threads < MAX_THREADS.saturating_add(pool.waits) {
         match thread::spawn("qbr-blocking", work) {
             Ok(()) => pool.threads = pool.threads.saturating_add(1),
             // The threads that are there will come to it.
@@ -118,6 +170,31 @@ mod tests {
     fn spawn_blocking_of_a_panic_is_eio() {
         let result = block_on(async |rq| spawn_blocking(rq, || panic!("on purpose")).await);
         assert_eq!(result, Ok(Err::<(), _>(Errno::EIO)));
+    }
+
+    #[test]
+    fn calls_do_not_wait_for_those_that_wait() {
+        let gate = Arc::new((Mutex::new(false), Condvar::new()));
+        let open = || *gate.0.lock().unwrap();
+        let wait = |gate: Arc<(Mutex<bool>, Condvar)>| {
+            drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open).unwrap());
+        };
+        let waiting: Vec<_> = (0..MAX_THREADS * 2)
+            .map(|_| {
+                let gate = Arc::clone(&gate);
+                std::thread::spawn(move || block_on(async |rq| spawn_waiting(rq, move || wait(gate)).await))
+            })
+            .collect();
+        while POOL.lock().unwrap().waits < MAX_THREADS * 2 {
+            std::thread::yield_now();
+        }
+        let called = block_on(async |rq| spawn_blocking(rq, || 42).await);
+        assert_eq!((called, open()), (Ok(Ok(42)), false));
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        for waiter in waiting {
+            assert_eq!(waiter.join().unwrap(), Ok(Ok(())));
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::format::notify::{ClientId, Message, Reply};
 use super::image::{Head, Image};
 use super::map::Map;
 use crate::errno::Errno;
-use crate::host::{block_on, qemu, spawn_blocking, Exclusive, Request};
+use crate::host::{block_on, qemu, spawn_blocking, spawn_waiting, Exclusive, Request};
 
 /// How long others have to answer a request for the lock, in milliseconds.
 const REQUEST_TIMEOUT: u64 = 5000;
@@ -91,7 +91,7 @@ impl Image {
                 Next::Wait(timeout) => {
                     drop(lease);
                     let lookout = Arc::clone(&self.lookout);
-                    spawn_blocking(rq, move || lookout.wait_to_hear(heard, timeout)).await?;
+                    spawn_waiting(rq, move || lookout.wait_to_hear(heard, timeout)).await?;
                 }
             }
             if is_over(deadline) {
@@ -144,7 +144,7 @@ impl Image {
                 return Err(Errno::from_code(libc::ENOTCONN).into());
             }
             let lookout = Arc::clone(&self.lookout);
-            spawn_blocking(rq, move || lookout.wait_for_watch(RELEASE_TIMEOUT)).await?;
+            spawn_waiting(rq, move || lookout.wait_for_watch(RELEASE_TIMEOUT)).await?;
         }
     }
 
