@@ -168,6 +168,8 @@ class Locked:
         # Its watch would stay for half a minute, and all notifications wait for that.
         self._close_reader(side)
         self._take_lock(side)
+        # That writes nothing to an image of no size, and then the lock may be the other one's.
+        others = set() if self.model.size else self._owners()
         # With its cache librbd has answered changes that nobody has flushed yet; those may be lost.
         self._settle()
         step = self._last_step()
@@ -183,7 +185,9 @@ class Locked:
         side.is_open = False
         if step.kind == "goto":
             self._maps_after("goto", step.name, side)
-        self._shut_out()
+        for address in self._owners() - others:
+            # What the cluster does by itself after half a minute: the watch of the killed one ends.
+            self.setup.cluster.blocklist(address)
         side.worker = self.setup.start(self.sides.index(side))
         self.turn = 1 - self.turn
         if not other.is_open:
@@ -221,10 +225,9 @@ class Locked:
                 taken.append((part.offset, end))
         return self.deeds.step("batch", parts=parts)
 
-    def _shut_out(self):
-        """What the cluster does by itself after half a minute: the watch of the killed one ends."""
-        for one in json.loads(self.setup.tool("lock", "ls", self._spec(), "--format", "json")):
-            self.setup.cluster.blocklist(one["address"])
+    def _owners(self):
+        """The addresses of whoever has the lock."""
+        return {one["address"] for one in json.loads(self.setup.tool("lock", "ls", self._spec(), "--format", "json"))}
 
     def _open_unknown(self, side):
         ret, text = side.worker.open(self.address(side.name), hands.WRITABLE | self.flags)
