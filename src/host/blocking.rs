@@ -43,7 +43,21 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    run(request, call, enqueue).await
+    let value = Arc::new(Mutex::new(None));
+    let place = Arc::clone(&value);
+    let done = request.submit(move |token| {
+        // A job that never runs ends its operation too.
+        let landing = token.signal();
+        enqueue(Box::new(move || {
+            if let Ok(value) = unwind::catch(call) {
+                *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+            }
+            drop(landing);
+        }))
+    });
+    done.await?;
+    let value = value.lock().unwrap_or_else(PoisonError::into_inner).take();
+    value.ok_or(Errno::EIO)
 }
 
 /// As [`spawn_blocking`], for a call that only waits for something to happen, maybe for long: other calls don't wait for it.
@@ -55,17 +69,15 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    run(request, call, |job| {
-        let wait = Wait::new();
-        enqueue(Box::new(move || {
-            job();
-            drop(wait);
-        }))
+    let wait = Wait::new();
+    spawn_blocking(request, move || {
+        let _wait = wait;
+        call()
     })
     .await
 }
 
-/// A job that waits, from before it is in the queue until it has ended.
+/// A call that waits, from before it is in the queue until it has ended.
 struct Wait;
 
 impl Wait {
@@ -81,33 +93,6 @@ impl Drop for Wait {
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         pool.waits = pool.waits.saturating_sub(1);
     }
-}
-
-/// Runs `call` on the thread that `start` finds for it.
-async fn run<T, F>(
-    request: &Request,
-    call: F,
-    start: impl FnOnce(Job) -> Result<(), Errno>,
-) -> Result<T, Errno>
-where
-    T: Send + 'static,
-    F: FnOnce() -> T + Send + 'static,
-{
-    let value = Arc::new(Mutex::new(None));
-    let place = Arc::clone(&value);
-    let done = request.submit(move |token| {
-        // A job that never runs ends its operation too.
-        let landing = token.signal();
-        start(Box::new(move || {
-            if let Ok(value) = unwind::catch(call) {
-                *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
-            }
-            drop(landing);
-        }))
-    });
-    done.await?;
-    let value = value.lock().unwrap_or_else(PoisonError::into_inner).take();
-    value.ok_or(Errno::EIO)
 }
 
 /// Runs `call` on another thread and does not wait for it.
