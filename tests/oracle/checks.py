@@ -132,7 +132,7 @@ class Checks:
         """All of it: data, objects, headers, and the snapshots' data and objects."""
         self.compare_objects(True)
         ids = self._compare_headers()
-        self._compare_maps(ids, everything)
+        self._compare_maps(everything)
         readers = [side for side in self.sides if side.is_open]
         for side in readers:
             self._read_all(side, self.model, 0, "all of it", everything)

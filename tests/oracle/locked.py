@@ -47,12 +47,12 @@ class Locked:
 
     # --- maps ---
 
-    def _compare_maps(self, ids, everything):
-        """The maps must say of every object what is true, and the twins' ones be the same. `ids` are those of each image's snapshots."""
+    def _compare_maps(self, everything):
+        """The maps must say of every object what is true, and the twins' ones be the same."""
         if not self.locked:
             return
         self._settle()
-        headers = [image.header()[0] for image in self.images]
+        headers = [image.header() for image in self.images]
         before = None
         # The oldest first.
         for name, model in [*self.snapshots.items(), (None, self.model)]:
@@ -61,13 +61,13 @@ class Locked:
                 continue
             count = self.layout.object_count(model.size)
             found = []
-            for image, numbers, side, header in zip(self.images, ids, self.sides, headers):
+            for image, (header, numbers), side in zip(self.images, headers, self.sides):
+                what = f"{image.name}: map of {name or 'the image'}"
                 invalid = header["snapshots"][name][3] if name is not None else header["flags"]
                 if invalid and not self.broken:
-                    raise Difference(f"{image.name}: map of {name or 'the image'}: marked as invalid, and nobody was killed")
+                    raise Difference(f"{what}: marked as invalid, and nobody was killed")
                 states = image.object_map(numbers[name] if name is not None else None)
                 objects = image.sizes_at(numbers[name], count) if name is not None else image.sizes(range(count))
-                what = f"{image.name}: map of {name or 'the image'}"
                 if not invalid & MAP_INVALID:
                     self._check_map(what, states, objects, count)
                 if not invalid & DIFF_INVALID and (name not in self.copied or self.kind == "twins" and side is self.sides[0]):

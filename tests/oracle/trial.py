@@ -126,7 +126,7 @@ class Trial(Checks, Locked):
             self._pass_on()
         if self._extra():
             if self.setup.maps:
-                self._compare_maps([image.header()[1] for image in self.images], True)
+                self._compare_maps(True)
             return
         step = self.deeds.next(self.model.size, self.snapshots)
         self.log.append((self.steps, self.sides[self.turn].worker.name if self.kind == "turns" else "both", step))
@@ -137,7 +137,7 @@ class Trial(Checks, Locked):
             if self.random.random() < 0.35:
                 self._look(offset, length)
         if self.setup.maps:
-            self._compare_maps([image.header()[1] for image in self.images], True)
+            self._compare_maps(True)
         if self.steps % self.setup.every == 0:
             self.compare_objects()
         if self.steps % self.setup.full == 0:
@@ -187,9 +187,7 @@ class Trial(Checks, Locked):
             if step.parts and not (side.worker.has_librbd and self._may_hang(parts)):
                 answers = side.worker.batch([part.order() for part in parts])
             else:
-                answers = []
-                for op, a, b, data, flags in (part.order() for part in parts):
-                    answers.append(side.worker.call(op, a, b, data, flags))
+                answers = [side.worker.call(*part.order()) for part in parts]
             for part, (ret, _, data) in zip(parts, answers):
                 self._expect(side, str(part), ret, 0, data if ret < 0 else b"")
                 if part.kind == "read":
