@@ -110,6 +110,12 @@ void qbr_host_children_options(QDict *target, BdrvChild *const *children, size_t
 
 /* --- Child I/O ------------------------------------------------------------------------------------------------------------ */
 
+/* The block layer takes the flush of a node that has lost its image for done. */
+static int coroutine_fn qbr_child_flush(BdrvChild *child)
+{
+    return QBR_CHILD_IS_INSERTED(child->bs) ? bdrv_co_flush(child->bs) : -ENOMEDIUM;
+}
+
 /* A transfer between a child and either guest memory or one buffer of the driver's. */
 static int coroutine_fn qbr_child_transfer(QbrChildIo *io)
 {
@@ -136,7 +142,7 @@ int64_t qbr_host_child_run(QbrChildIo *io)
     case QBR_CHILD_DISCARD:
         return bdrv_co_pdiscard(io->child, io->offset, io->bytes);
     case QBR_CHILD_FLUSH:
-        return bdrv_co_flush(io->child->bs);
+        return qbr_child_flush(io->child);
     case QBR_CHILD_TRUNCATE:
         return bdrv_co_truncate(io->child, io->offset, io->exact, io->preallocation, io->flags, io->errp);
     case QBR_CHILD_LENGTH:
@@ -174,6 +180,18 @@ static void coroutine_fn qbr_child_entry(void *opaque)
 void qbr_host_child_start(QbrChildIo *io)
 {
     qemu_coroutine_enter(qemu_coroutine_create(qbr_child_entry, io));
+}
+
+/* --- Callbacks ------------------------------------------------------------------------------------------------------------ */
+
+bool qbr_children_is_inserted(BlockDriverState *bs)
+{
+    return true;
+}
+
+int coroutine_fn qbr_filter_co_flush_to_os(BlockDriverState *bs)
+{
+    return QBR_CHILD_IS_INSERTED(bs->file->bs) ? 0 : -ENOMEDIUM;
 }
 
 /* --- Events --------------------------------------------------------------------------------------------------------------- */

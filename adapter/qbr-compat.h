@@ -38,11 +38,13 @@
 #define QBR_BDRV_GETLENGTH bdrv_co_getlength
 #define QBR_BDRV_GET_ALLOCATED_FILE_SIZE bdrv_co_get_allocated_file_size
 #define QBR_BDRV_GET_INFO bdrv_co_get_info
+#define QBR_BDRV_IS_INSERTED bdrv_co_is_inserted
 #else
 #define QBR_BDRV_PROTOCOL_OPEN bdrv_file_open
 #define QBR_BDRV_GETLENGTH bdrv_getlength
 #define QBR_BDRV_GET_ALLOCATED_FILE_SIZE bdrv_get_allocated_file_size
 #define QBR_BDRV_GET_INFO bdrv_get_info
+#define QBR_BDRV_IS_INSERTED bdrv_is_inserted
 #endif
 
 /* Whether the length may change below a filter is inherited since 10.0. */
@@ -118,8 +120,10 @@
 /* Called in coroutines only since 8.0, before that anywhere. */
 #if QBR_QEMU_AT_LEAST(10, 0)
 #define QBR_CHILD_GETLENGTH(bs) bdrv_co_getlength(bs)
+#define QBR_CHILD_IS_INSERTED(bs) bdrv_co_is_inserted(bs)
 #else
 #define QBR_CHILD_GETLENGTH(bs) bdrv_getlength(bs)
+#define QBR_CHILD_IS_INSERTED(bs) bdrv_is_inserted(bs)
 #endif
 
 #if QBR_QEMU_AT_LEAST(10, 0)

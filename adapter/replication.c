@@ -30,12 +30,15 @@ static BlockDriver qbr_replication = {
     QBR_HAS_VARIABLE_LENGTH
     .bdrv_open = qbr_replication_open,
     .bdrv_close = QBR_CLOSE(replication),
+    /* DIVERGES: a primary that has lost its disk has lost changes. */
+    .QBR_BDRV_IS_INSERTED = qbr_children_is_inserted,
     .bdrv_co_truncate = qbr_replication_co_truncate,
     .QBR_BDRV_GETLENGTH = qbr_replication_getlength,
     .bdrv_co_preadv_part = QBR_CO_PREADV_PART(replication),
     .bdrv_co_pwritev_part = QBR_CO_PWRITEV_PART(replication),
     .bdrv_co_pwrite_zeroes = qbr_replication_co_pwrite_zeroes,
     .bdrv_co_pdiscard = qbr_replication_co_pdiscard,
+    .bdrv_co_flush_to_os = qbr_filter_co_flush_to_os,
     .bdrv_child_perm = qbr_replication_child_perm,
     .strong_runtime_opts = qbr_replication_strong_runtime_opts,
 };

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What can be done with a replication node when, and what it leaves behind."""
 
+import errno
 import os
 
 from lib.harness import Skip, check, test, wait_for
 from lib.nbd import Client, NbdError
+from lib.qcow2 import corrupt
 from lib.qmp import Machine
+from lib.quorum import answer
 from lib.replication import (SIZE, Content, Primary, Secondary, children, file_of, image, is_read_only, raw_image, refused, start,
                              status, stop)
 
@@ -97,6 +100,47 @@ def resize_is_refused_and_the_process_goes_on(t):
             begin()
             message = refused(machine.command, "block_resize", node_name="p", size=2 * SIZE)
             check("can't be resized" in message, message)
+        check(machine.quit() == 0, machine.output())
+
+
+def corrupt_image(t, name):
+    """A qcow2 image that is lost as soon as its first cluster is touched; its path."""
+    path = image(t, name)
+    t.io(path, "write -P 1 0 128k", options=("-f", "qcow2"))
+    corrupt(path)
+    return path
+
+
+@test(core=True)
+def primary_whose_disk_has_lost_its_image_has_lost_changes_and_its_guest_goes_on(t):
+    with Machine(t.cell, t.work) as machine:
+        machine.add({"driver": "qcow2", "node-name": "disk", "file": file_of(corrupt_image(t, "disk"))})
+        machine.add({"driver": "replication", "node-name": "p", "mode": "primary", "file": "disk"})
+        socket = machine.export("p")
+        start(machine, True)
+        with Client(t.work, socket, "p") as client:
+            client.write(64 << 10, bytes(4096))
+            check(status(machine) is None, status(machine))
+            # The first one finds out.
+            for at in (0, 64 << 10):
+                client.write(at, bytes(4096))
+                check("Input/output error" in status(machine), status(machine))
+            # NBD has no number for ENOMEDIUM.
+            check(answer(client.flush)[0] == errno.EINVAL, "a flush of no disk has succeeded")
+        check("No medium" in machine.io("disk", "read 64k 4k"), "the disk has its image still")
+        check(machine.quit() == 0, machine.output())
+
+
+@test(core=True)
+def flush_of_a_secondary_whose_hidden_disk_has_lost_its_image_fails(t):
+    with Machine(t.cell, t.work) as machine:
+        machine.add({"driver": "qcow2", "node-name": "hidden", "file": file_of(corrupt_image(t, "hidden"))})
+        machine.add({"driver": "qcow2", "node-name": "active", "file": file_of(image(t, "active")), "backing": "hidden"})
+        machine.add({"driver": "replication", "node-name": "r", "mode": "secondary", "top-id": "r", "file": "active"})
+        with Client(t.work, machine.export("r"), "r") as client:
+            check(answer(client.flush)[0] == 0, "a flush has failed")
+            machine.io("hidden", "read 0 4k")
+            check(answer(client.flush)[0] == errno.EINVAL, "a flush of no disk has succeeded")
         check(machine.quit() == 0, machine.output())
 
 
