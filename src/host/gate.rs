@@ -129,7 +129,10 @@ impl<T> Gate<T> {
     /// Leaves, and tells the one who waits for an empty gate.
     fn leave(&self) {
         if self.turnstile.leave() {
-            let closer = self.lock().closer.take();
+            let mut waiting = self.lock();
+            // It was empty; but it may have been opened since, and closed again by somebody else, with others inside.
+            let closer = if self.turnstile.is_closed_and_empty() { waiting.closer.take() } else { None };
+            drop(waiting);
             drop(closer);
         }
     }
