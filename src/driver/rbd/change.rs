@@ -62,7 +62,7 @@ impl Rbd {
     }
 
     /// Does what changes objects but leaves them there, once the object map knows of them; with `only_there` only of those that
-    /// are there.
+    /// are there. `objects` are all of them, each time.
     pub(super) async fn change_objects<O: Iterator<Item = ObjectRange>>(
         &self,
         rq: &Request,

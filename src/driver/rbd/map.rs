@@ -169,7 +169,8 @@ impl Map {
         self.update(image, rq, &claim.range, State::Exists, None).await
     }
 
-    /// Notes that writes of objects are about to be submitted, before each looks at the state of its object.
+    /// Notes that writes of objects are about to be submitted, before each looks at the state of its object. They are asked for again
+    /// when the writes have ended, and must be the same then: so not chosen by what the map says.
     pub(super) fn take_off<O: Iterator<Item = u64>, F: Fn() -> O>(&self, objects: F) -> Flight<'_, O, F> {
         for object in objects() {
             self.place(object).fetch_add(1, Ordering::Relaxed);

@@ -100,7 +100,7 @@ impl Rbd {
             Err(errno) if is_full(errno) => Ok(cut_with(&head.writer).await?),
             done => Ok(done?),
         };
-        self.change_objects(rq, head, there, true, cut).await
+        self.change_objects(rq, head, &objects, true, cut).await
     }
 
     /// Removes objects, given in ascending order.

@@ -300,3 +300,26 @@ TEST(rbd_map_keeps_an_object_whose_removal_overtakes_a_write)
     rbd_close(&bs);
     qiov_free(qiov);
 }
+
+/* Zeroes over the end of an object that is there and the beginning of one that is first written meanwhile. */
+TEST(rbd_map_counts_nothing_in_flight_after_zeroes_beside_a_first_write)
+{
+    BlockDriverState bs = { 0 };
+    struct rbd_request *zeroes;
+
+    mapped_node(&bs);
+    CHECK_INT(write_object(&bs, 5), 0);
+    ceph_mode(CEPH_WRITE_OP, CEPH_WHEN_RELEASED);
+    zeroes = rbd_start(loop_default(), (struct rbd_request) {
+        .op = R_ZERO, .bs = &bs, .offset = 5 * OBJECT + OBJECT / 2, .bytes = OBJECT, .flags = QBR_REQ_MAY_UNMAP });
+    ceph_wait_for_held(1);
+    ceph_mode(CEPH_WRITE_OP, CEPH_ON_THREAD);
+    CHECK_INT(write_object(&bs, 6), 0);
+    CHECK(ceph_release(0));
+    CHECK_INT(rbd_finish(zeroes), 0);
+    check_map_state(6, CEPH_EXISTS);
+    /* While something is in flight, a removal can't say that nothing is left. */
+    CHECK_INT(rbd_discard(&bs, 6 * OBJECT, OBJECT), 0);
+    check_map_state(6, CEPH_ABSENT);
+    rbd_close(&bs);
+}
