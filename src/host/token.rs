@@ -62,7 +62,8 @@ impl Slot {
         let mut chunk: Vec<Self> = Vec::new();
         chunk.try_reserve_exact(CHUNK).map_err(|_| Errno::ENOMEM)?;
         let room = free.capacity().saturating_add(CHUNK);
-        free.try_reserve(room).map_err(|_| Errno::ENOMEM)?;
+        // Exactly: `try_reserve` would double the room for each chunk, as the queue is empty.
+        free.try_reserve_exact(room).map_err(|_| Errno::ENOMEM)?;
         chunk.resize_with(CHUNK, || Self {
             state: AtomicU32::new(0),
             result: AtomicI64::new(0),
@@ -246,6 +247,17 @@ mod tests {
     fn complete(raw: &Raw, result: i64) {
         // SAFETY: every test gets its pointers from `Token::as_raw`.
         unsafe { Token::complete(raw.0, result) }
+    }
+
+    #[test]
+    fn pool_has_room_for_its_slots_and_little_more() {
+        let slots: Vec<&'static Slot> = (0..40 * CHUNK).map(|_| Slot::take().unwrap()).collect();
+
+        let room = FREE.lock().unwrap().capacity();
+        slots.into_iter().for_each(Slot::release);
+
+        // Other tests have slots, too.
+        assert!(room < 80 * CHUNK, "{room}");
     }
 
     #[test]
