@@ -3,10 +3,9 @@
 
 import os
 import random
-import threading
 
 from lib.harness import check, test, wait_for
-from lib.model import Model, compare
+from lib.model import Load, Model, compare
 from lib.nbd import Client
 from lib.qmp import Daemon
 from lib.quorum import EVENTS, edges, file_node, quorum_node, raw_files
@@ -14,30 +13,6 @@ from lib.quorum import EVENTS, edges, file_node, quorum_node, raw_files
 SIZE = 8 << 20
 VOLUME = "quorumside"
 SEED = int(os.environ.get("QBR_SEED", "20250805"))
-
-
-class Load:
-    """A random mix from a thread of its own for as long as the block runs; a reply that is wrong or an error fails the block."""
-
-    def __init__(self, model, client):
-        self._model, self._client = model, client
-        self._done, self._error = threading.Event(), None
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self):
-        try:
-            self._model.run(self._client, 200, until=self._done.is_set)
-        except Exception as error:
-            self._error = error
-
-    def __enter__(self):
-        self._thread.start()
-
-    def __exit__(self, kind, *_):
-        self._done.set()
-        self._thread.join()
-        if kind is None and self._error:
-            raise self._error
 
 
 def children_of(daemon):

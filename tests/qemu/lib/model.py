@@ -2,6 +2,7 @@
 """An image in memory, and a random mix of requests that a real one must answer in the same way."""
 
 import random
+import threading
 import time
 
 from . import nbd
@@ -104,3 +105,29 @@ class Model:
 
     def check_all(self, client, what="the whole image"):
         compare(bytes(self.data), client.read_all(), what)
+
+
+class Load:
+    """A random mix from a thread of its own for as long as the block runs; a reply that is wrong or an error fails the block."""
+
+    def __init__(self, model, client):
+        self._model, self._client = model, client
+        self._done, self._error = threading.Event(), None
+        self.slowest = 0.0
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        try:
+            self.slowest = self._model.run(self._client, 200, until=self._done.is_set)
+        except Exception as error:
+            self._error = error
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        self._done.set()
+        self._thread.join()
+        if kind is None and self._error:
+            raise self._error

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A small NBD client with several requests in flight."""
 
+import select
 import struct
 
 from .qmp import connect_unix
@@ -24,8 +25,11 @@ class Client:
     def __init__(self, folder, name, export="g", timeout=120):
         self._socket = connect_unix(folder, name)
         self._socket.settimeout(timeout)
+        self._timeout = timeout
         self._handle = 0
         self._lengths = {}
+        # Received already, but not taken.
+        self._ahead = bytearray()
         if self._take(16) != b"NBDMAGICIHAVEOPT":
             raise RuntimeError("not an NBD server")
         flags, = struct.unpack(">H", self._take(2))
@@ -45,14 +49,32 @@ class Client:
         self._socket.close()
 
     def _take(self, count):
-        data = bytearray(count)
-        view = memoryview(data)
+        data = self._ahead[:count]
+        del self._ahead[:count]
+        first = len(data)
+        data.extend(bytes(count - first))
+        view = memoryview(data)[first:]
         while len(view):
             got = self._socket.recv_into(view)
             if not got:
                 raise ConnectionError("the NBD server closed the connection")
             view = view[got:]
         return bytes(data)
+
+    def _send(self, data):
+        """Send, and take in meanwhile what comes: a server may first want to be rid of its replies, in a drain above all."""
+        view = memoryview(data)
+        while len(view):
+            readable, writable, _ = select.select([self._socket], [self._socket], [], self._timeout)
+            if not readable and not writable:
+                raise TimeoutError("the NBD server takes nothing")
+            if readable:
+                got = self._socket.recv(1 << 20)
+                if not got:
+                    raise ConnectionError("the NBD server closed the connection")
+                self._ahead += got
+            if writable:
+                view = view[self._socket.send(view):]
 
     @property
     def in_flight(self):
@@ -63,7 +85,7 @@ class Client:
         self._handle += 1
         length = len(data) if kind == WRITE else length
         self._lengths[self._handle] = length if kind == READ else 0
-        self._socket.sendall(struct.pack(">IHHQQI", 0x25609513, flags, kind, self._handle, offset, length) + data)
+        self._send(struct.pack(">IHHQQI", 0x25609513, flags, kind, self._handle, offset, length) + data)
         return self._handle
 
     def receive(self):
