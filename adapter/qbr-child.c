@@ -110,12 +110,6 @@ void qbr_host_children_options(QDict *target, BdrvChild *const *children, size_t
 
 /* --- Child I/O ------------------------------------------------------------------------------------------------------------ */
 
-/* The block layer takes the flush of a node that has lost its image for done. */
-static int coroutine_fn qbr_child_flush(BdrvChild *child)
-{
-    return QBR_CHILD_IS_INSERTED(child->bs) ? bdrv_co_flush(child->bs) : -ENOMEDIUM;
-}
-
 /* A transfer between a child and either guest memory or one buffer of the driver's. */
 static int coroutine_fn qbr_child_transfer(QbrChildIo *io)
 {
@@ -142,7 +136,7 @@ int64_t qbr_host_child_run(QbrChildIo *io)
     case QBR_CHILD_DISCARD:
         return bdrv_co_pdiscard(io->child, io->offset, io->bytes);
     case QBR_CHILD_FLUSH:
-        return qbr_child_flush(io->child);
+        return bdrv_co_flush(io->child->bs);
     case QBR_CHILD_TRUNCATE:
         return bdrv_co_truncate(io->child, io->offset, io->exact, io->preallocation, io->flags, io->errp);
     case QBR_CHILD_LENGTH:
@@ -184,8 +178,17 @@ void qbr_host_child_start(QbrChildIo *io)
 
 /* --- Callbacks ------------------------------------------------------------------------------------------------------------ */
 
-bool qbr_children_is_inserted(BlockDriverState *bs)
+bool qbr_filter_is_inserted(BlockDriverState *bs)
 {
+    /* Who wants to write to a node that is inactive has to hear of anything that is lost below: it must not get as far as that. */
+    bool is_deep = bs->open_flags & BDRV_O_INACTIVE;
+    BdrvChild *child;
+
+    QLIST_FOREACH(child, &bs->children, next) {
+        if (!(is_deep ? QBR_CHILD_IS_INSERTED(child->bs) : child->bs->drv != NULL)) {
+            return false;
+        }
+    }
     return true;
 }
 

@@ -140,7 +140,7 @@ typedef enum QbrChildOp {
     QBR_CHILD_WRITE_ZEROES,
     /* Discard @bytes at @offset. */
     QBR_CHILD_DISCARD,
-    /* Make what was written durable. -ENOMEDIUM if the child, or a node below it, has lost its image. */
+    /* Make what was written durable. */
     QBR_CHILD_FLUSH,
     /* Set the length to @offset; @preallocation is a PreallocMode, @flags as for a truncate, and *@errp is set by a failure. */
     QBR_CHILD_TRUNCATE,
@@ -355,11 +355,11 @@ QBR_HOST_API void qbr_host_exit_with(const char *line) __attribute__((noreturn))
 /* --- Callbacks (for adapters) --------------------------------------------------------------------------------------------- */
 
 /*
- * A node with children has no medium of its own: a request learns from each child whether that still has its image. Otherwise
- * the block layer asks all that is below the node, twice for every request, and one image that is lost takes the node with it.
+ * Whether the children of a filter have their images. The block layer would go through all that is below them, too, twice for
+ * every request, although each child does so itself when the request reaches it.
  */
-QBR_HOST_API bool qbr_children_is_inserted(BlockDriverState *bs);
-/* Lets the flush of a filter fail if what it filters has lost its image; the block layer would take it for done. */
+QBR_HOST_API bool qbr_filter_is_inserted(BlockDriverState *bs);
+/* Lets a flush fail if something below what the filter filters has lost its image; the block layer would take it for done. */
 QBR_HOST_API int qbr_filter_co_flush_to_os(BlockDriverState *bs);
 
 /*

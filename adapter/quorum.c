@@ -28,8 +28,6 @@ static BlockDriver qbr_quorum = {
     .instance_size = sizeof(QbrQuorum),
     .bdrv_open = qbr_quorum_open,
     .bdrv_close = qbr_quorum_close,
-    /* DIVERGES: a child that has lost its image is one that fails. */
-    .QBR_BDRV_IS_INSERTED = qbr_children_is_inserted,
     .bdrv_gather_child_options = qbr_quorum_gather_child_options,
     .bdrv_dirname = qbr_quorum_dirname,
     .bdrv_co_truncate = qbr_quorum_co_truncate,

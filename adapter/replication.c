@@ -30,8 +30,7 @@ static BlockDriver qbr_replication = {
     QBR_HAS_VARIABLE_LENGTH
     .bdrv_open = qbr_replication_open,
     .bdrv_close = QBR_CLOSE(replication),
-    /* DIVERGES: a primary that has lost its disk has lost changes. */
-    .QBR_BDRV_IS_INSERTED = qbr_children_is_inserted,
+    .QBR_BDRV_IS_INSERTED = qbr_filter_is_inserted,
     .bdrv_co_truncate = qbr_replication_co_truncate,
     .QBR_BDRV_GETLENGTH = qbr_replication_getlength,
     .bdrv_co_preadv_part = QBR_CO_PREADV_PART(replication),

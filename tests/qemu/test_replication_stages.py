@@ -112,26 +112,6 @@ def corrupt_image(t, name):
 
 
 @test(core=True)
-def primary_whose_disk_has_lost_its_image_has_lost_changes_and_its_guest_goes_on(t):
-    with Machine(t.cell, t.work) as machine:
-        machine.add({"driver": "qcow2", "node-name": "disk", "file": file_of(corrupt_image(t, "disk"))})
-        machine.add({"driver": "replication", "node-name": "p", "mode": "primary", "file": "disk"})
-        socket = machine.export("p")
-        start(machine, True)
-        with Client(t.work, socket, "p") as client:
-            client.write(64 << 10, bytes(4096))
-            check(status(machine) is None, status(machine))
-            # The first one finds out.
-            for at in (0, 64 << 10):
-                client.write(at, bytes(4096))
-                check("Input/output error" in status(machine), status(machine))
-            # NBD has no number for ENOMEDIUM.
-            check(answer(client.flush)[0] == errno.EINVAL, "a flush of no disk has succeeded")
-        check("No medium" in machine.io("disk", "read 64k 4k"), "the disk has its image still")
-        check(machine.quit() == 0, machine.output())
-
-
-@test(core=True)
 def flush_of_a_secondary_whose_hidden_disk_has_lost_its_image_fails(t):
     with Machine(t.cell, t.work) as machine:
         machine.add({"driver": "qcow2", "node-name": "hidden", "file": file_of(corrupt_image(t, "hidden"))})
