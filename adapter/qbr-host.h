@@ -239,7 +239,7 @@ typedef struct QbrDisks {
 QBR_HOST_API void qbr_host_disks_examine(BlockDriverState *bs, QbrDisks *disks);
 /*
  * Makes the hidden disk, the secondary disk, or both writable, or read-only: all that are chosen, or none. 0, or -errno with
- * *errp set. Main loop, and both disks are there.
+ * *errp set. Main loop, and both disks are there. One that has lost its image is left out if it shall become read-only.
  */
 QBR_HOST_API int qbr_host_disks_reopen(BlockDriverState *bs, bool hidden, bool secondary, bool writable, Error **errp);
 /* Attaches both as children that hold data; or none. 0, or -1 with *errp set. Main loop, and both disks are there. */

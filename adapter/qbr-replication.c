@@ -134,6 +134,21 @@ static BlockReopenQueue *qbr_reopen_queue(BlockReopenQueue *queue, BlockDriverSt
     return bdrv_reopen_queue(queue, bs, options, true);
 }
 
+/*
+ * DIVERGES: a disk that has lost its image isn't reopened.
+ * Adds a disk to a reopen. One that has lost its image, or stands on one that has, is left as it is if it shall become read-only.
+ */
+static int qbr_reopen_disk(BlockReopenQueue **queue, BlockDriverState *bs, bool writable, Error **errp)
+{
+    if (bdrv_is_inserted(bs)) {
+        *queue = qbr_reopen_queue(*queue, bs, writable);
+    } else if (writable) {
+        error_setg(errp, "the disk '%s' has lost its image", bdrv_get_node_name(bs));
+        return -ENOMEDIUM;
+    }
+    return 0;
+}
+
 int qbr_host_disks_reopen(BlockDriverState *bs, bool hidden, bool secondary, bool writable, Error **errp)
 {
     BlockDriverState *hidden_bs, *secondary_bs;
@@ -154,12 +169,14 @@ int qbr_host_disks_reopen(BlockDriverState *bs, bool hidden, bool secondary, boo
     qbr_reopen_drain_begin(hidden_bs);
     qbr_reopen_drain_begin(secondary_bs);
     if (hidden) {
-        queue = qbr_reopen_queue(queue, hidden_bs, writable);
+        ret = qbr_reopen_disk(&queue, hidden_bs, writable, errp);
     }
-    if (secondary) {
-        queue = qbr_reopen_queue(queue, secondary_bs, writable);
+    if (secondary && ret == 0) {
+        ret = qbr_reopen_disk(&queue, secondary_bs, writable, errp);
     }
-    if (queue) {
+    if (queue && ret < 0) {
+        bdrv_reopen_queue_free(queue);
+    } else if (queue) {
         AioContext *ctx = bdrv_get_aio_context(bs);
         bool is_main = ctx == qemu_get_aio_context();
 

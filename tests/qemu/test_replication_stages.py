@@ -111,6 +111,53 @@ def corrupt_image(t, name):
     return path
 
 
+def secondary_without_hidden_disk(t):
+    """A machine with a running secondary "r" whose hidden disk, which was made writable for that, has lost its image."""
+    hidden = t.path("hidden")
+    t.img("create", "-q", "-f", "qcow2", "-o", "cluster_size=4k", hidden, "16M")
+    machine = Machine(t.cell, t.work)
+    machine.add({"driver": "raw", "node-name": "disk", "file": file_of(raw_image(t, "disk", bytes(16 << 20)))})
+    machine.add({"driver": "replication", "node-name": "r", "mode": "secondary", "top-id": "r",
+                 "file": {"driver": "qcow2", "node-name": "active", "file": file_of(image(t, "active", 16 << 20)),
+                          "backing": {"driver": "qcow2", "node-name": "hidden", "l2-cache-size": 8192, "l2-cache-entry-size": 4096,
+                                      "file": file_of(hidden), "backing": "disk"}}})
+    socket = machine.export("disk")
+    start(machine, False)
+    # More tables than qcow2 keeps in memory, so that it has to read the first one again.
+    with Client(t.work, socket, "disk") as client:
+        for at in range(0, 10 << 20, 2 << 20):
+            client.write(at, bytes([1]) * 4096)
+        client.flush()
+    for at in ("8M", "6M"):
+        machine.io("r", f"read {at} 4k")
+    corrupt(hidden)
+    check("Input/output error" in machine.io("r", "read 0 4k"), "the hidden disk is not corrupt")
+    check("No medium" in machine.io("hidden", "read 1M 4k"), "the hidden disk has its image still")
+    return machine
+
+
+@test(core=True)
+def stop_of_a_secondary_whose_hidden_disk_has_lost_its_image_tells_it(t):
+    with secondary_without_hidden_disk(t) as machine:
+        refused(stop, machine, False, False)
+        check(machine.quit() == 0, machine.output())
+
+
+@test(core=True)
+def failover_of_a_secondary_whose_hidden_disk_has_lost_its_image_fails_and_close_works(t):
+    with secondary_without_hidden_disk(t) as machine:
+        stop(machine, False, True)
+        wait_for(lambda: status(machine), 60, "the failover to fail")
+        check(machine.quit() == 0, machine.output())
+
+
+@test(core=True)
+def close_of_a_secondary_whose_hidden_disk_has_lost_its_image_works(t):
+    with secondary_without_hidden_disk(t) as machine:
+        check("No medium" in machine.io("r", "read 1M 4k"), "a request has not failed")
+        check(machine.quit() == 0, machine.output())
+
+
 @test(core=True)
 def flush_of_a_secondary_whose_hidden_disk_has_lost_its_image_fails(t):
     with Machine(t.cell, t.work) as machine:
