@@ -92,6 +92,11 @@ bool qbr_host_child_unmaps(BdrvChild *child)
     return true;
 }
 
+uint32_t qbr_host_child_zero_alignment(BdrvChild *child)
+{
+    return MAX(child->bs->bl.pwrite_zeroes_alignment, child->bs->bl.request_alignment);
+}
+
 bool qbr_host_child_is_only_parent_of(BdrvChild *child, BlockDriverState *node)
 {
     return child->bs == node && QLIST_FIRST(&node->parents) == child && QLIST_NEXT(child, next_parent) == NULL;

@@ -341,6 +341,7 @@ pub unsafe extern "C" fn qbr_quorum_add_child(
         let child = unsafe { parent.attach_child(node, &name) }.map_err(QuorumError::Child)?;
         // SAFETY: the block layer holds requests back, and no reference to the children is kept here.
         unsafe { quorum.children().update(|children| children.add(child)) };
+        quorum.renew_allowance();
         parent.set_flags(quorum.children().get().flags());
         Ok(0)
     };

@@ -55,6 +55,7 @@ absent! {
     qbr_host_child_node_name(child: *mut BdrvChild) -> *const c_char;
     qbr_host_child_flags(child: *mut BdrvChild, flags: *mut QbrFlags);
     qbr_host_child_unmaps(child: *mut BdrvChild) -> bool;
+    qbr_host_child_zero_alignment(child: *mut BdrvChild) -> u32;
     qbr_host_child_is_only_parent_of(child: *mut BdrvChild, node: *mut BlockDriverState) -> bool;
     qbr_host_children_options(target: *mut QDict, children: *const *mut BdrvChild, count: usize);
     qbr_host_child_run(io: *mut QbrChildIo) -> i64;

@@ -19,6 +19,9 @@ use crate::range::ByteRange;
 /// Sectors in events are 512 bytes.
 const SECTOR: i64 = 512;
 
+/// Discards are cut at multiples of this many bytes, which those of clusters are too: so children refuse no more than its ends.
+const PIECE: i64 = 16 << 20;
+
 /// What events say about a request for a range: the sectors that it touches.
 pub(super) fn event_of(op: QuorumOp, range: ByteRange) -> QuorumEvent {
     let sector = range.offset().div_euclid(SECTOR);
@@ -74,17 +77,38 @@ impl Quorum {
         if children.flags().zero & quick != quick || !children.list().iter().all(|child| child.unmaps()) {
             return Err(Errno::ENOTSUP.into());
         }
+        // An end that a child has to cut off is refused after the rest was done, by each child after another rest.
+        let mut rest = range.shrink_to(children.zero_alignment().into());
+        if rest.is_empty() && !range.is_empty() {
+            return Err(Errno::ENOTSUP.into());
+        }
+        let _write = self.begin_write(rq, rest).await?;
+        while !rest.is_empty() {
+            if !self.allowance.is_left() {
+                return Err(Errno::ENOTSUP.into());
+            }
+            let piece = rest.truncate(PIECE.saturating_sub(rest.offset().rem_euclid(PIECE)));
+            self.discard_piece(rq, bs, piece).await?;
+            rest = rest.advance(piece.bytes());
+        }
+        Ok(())
+    }
+
+    /// Has all children write zeroes that give space back: quickly where they can, else in any way.
+    async fn discard_piece(&self, rq: &Request, bs: Bs, range: ByteRange) -> Result<(), Error> {
         let event = event_of(QuorumOp::Write, range);
-        let _write = self.begin_write(rq, range).await?;
-        let children = children.list();
+        let children = self.list();
         let mut lanes = self.pool.take_bare(children.len())?;
-        lanes.run(rq, children, Op::WriteZeroes(quick), range, None, |_| true).await?;
+        let quick = Op::WriteZeroes(QBR_REQ_MAY_UNMAP | QBR_REQ_NO_FALLBACK);
+        lanes.run(rq, children, quick, range, None, |_| true).await?;
         let unable: Vec<bool> =
             (0..children.len()).map(|lane| lanes.result(lane) == Err(Errno::ENOTSUP)).collect();
         if unable.iter().all(|unable| *unable) {
-            return Err(Errno::ENOTSUP.into());
+            self.allowance.spend(range);
+        } else if (0..children.len()).any(|lane| lanes.result(lane).is_ok()) {
+            self.allowance.renew();
         }
-        // Some have done it, so all must.
+        // Some have done it, or a part of it, so all must.
         let slow = Op::WriteZeroes(QBR_REQ_MAY_UNMAP);
         lanes.run(rq, children, slow, range, None, |lane| unable.get(lane) == Some(&true)).await?;
         for (lane, child) in children.iter().enumerate() {

@@ -3,6 +3,7 @@
 
 //! What an open quorum node keeps.
 
+use super::allowance::Allowance;
 use super::children::Children;
 use super::error::Error;
 use super::options::Options;
@@ -19,6 +20,8 @@ pub struct Quorum {
     pub(super) pool: Pool<Lanes>,
     /// Only where what has lost a vote is repaired.
     pub(super) repairs: Option<Repairs>,
+    /// For discards.
+    pub(super) allowance: Allowance,
 }
 
 impl Quorum {
@@ -30,6 +33,7 @@ impl Quorum {
             children: GraphLocked::default(),
             pool: Pool::new(),
             repairs: options.rewrite_corrupted.then(Repairs::default),
+            allowance: Allowance::new(),
         }
     }
 
@@ -55,6 +59,11 @@ impl Quorum {
             Some(repairs) => repairs.begin_write(rq, range).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Another child was added, which may do what the others have refused.
+    pub fn renew_allowance(&self) {
+        self.allowance.renew();
     }
 
     /// The name for another child.
