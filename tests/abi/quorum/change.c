@@ -174,6 +174,68 @@ TEST(write_zeroes_passes_its_flags_on)
     voters_close(&voters);
 }
 
+TEST(write_zeroes_that_one_child_cannot_do_quickly_is_done_slowly_there)
+{
+    static const char *const patterns[] = { "quorum", "fifo" };
+    struct voters voters;
+    unsigned i, j, slow;
+
+    for (i = 0; i < 2; i++) {
+        for (slow = 0; slow < 3; slow++) {
+            char options[100];
+
+            snprintf(options, sizeof(options), "vote-threshold=#1,read-pattern=%s", patterns[i]);
+            voters_open(&voters, 3, LENGTH, options);
+            disk_fail_some(voters.disk[slow], QBR_CHILD_WRITE_ZEROES, 0, 1, ENOTSUP);
+            CHECK_INT(quorum_run((struct quorum_request) {
+                .op = Q_ZERO, .bs = &voters.bs, .offset = 512, .bytes = BYTES,
+                .flags = QBR_REQ_FUA | QBR_REQ_NO_FALLBACK }), 0);
+            for (j = 0; j < 3; j++) {
+                CHECK_INT(voters.disk[j]->calls[QBR_CHILD_WRITE_ZEROES], j == slow ? 2 : 1);
+            }
+            CHECK_INT(voters.disk[slow]->last[QBR_CHILD_WRITE_ZEROES].flags, QBR_REQ_FUA);
+            CHECK(!disk_is_intact(voters.disk[slow], 512, BYTES) && voters_agree(&voters));
+            CHECK_TEXT(events_take(), "");
+            voters_close(&voters);
+        }
+    }
+}
+
+TEST(write_zeroes_that_no_child_can_do_quickly_is_left_to_the_caller)
+{
+    struct voters voters;
+    unsigned i;
+
+    voters_open(&voters, 3, LENGTH, "vote-threshold=#1");
+    for (i = 0; i < 3; i++) {
+        disk_fail(voters.disk[i], QBR_CHILD_WRITE_ZEROES, ENOTSUP);
+    }
+    CHECK_INT(quorum_run((struct quorum_request) {
+        .op = Q_ZERO, .bs = &voters.bs, .offset = 512, .bytes = BYTES, .flags = QBR_REQ_NO_FALLBACK }), -ENOTSUP);
+    CHECK_INT(voters_calls(&voters, QBR_CHILD_WRITE_ZEROES), 3);
+    CHECK_TEXT(events_take(), "");
+    voters_close(&voters);
+}
+
+TEST(write_zeroes_that_have_to_be_quick_report_what_has_really_failed)
+{
+    struct voters voters;
+
+    voters_open(&voters, 3, LENGTH, "vote-threshold=#2");
+    disk_fail_some(voters.disk[0], QBR_CHILD_WRITE_ZEROES, 0, 1, ENOTSUP);
+    disk_fail(voters.disk[1], QBR_CHILD_WRITE_ZEROES, ENOSPC);
+    CHECK_INT(quorum_run((struct quorum_request) {
+        .op = Q_ZERO, .bs = &voters.bs, .offset = 512, .bytes = BYTES, .flags = QBR_REQ_NO_FALLBACK }), 0);
+    CHECK_TEXT(events_take(), "bad(write,disk1,ENOSPC,1+8) ");
+    /* Now too few are left; what is slow fails too. */
+    disk_fail_some(voters.disk[0], QBR_CHILD_WRITE_ZEROES, 0, 1, ENOTSUP);
+    disk_fail(voters.disk[2], QBR_CHILD_WRITE_ZEROES, EIO);
+    CHECK_INT(quorum_run((struct quorum_request) {
+        .op = Q_ZERO, .bs = &voters.bs, .offset = 512, .bytes = BYTES, .flags = QBR_REQ_NO_FALLBACK }), -EIO);
+    CHECK_TEXT(events_take(), "bad(write,disk1,ENOSPC,1+8) bad(write,disk2,EIO,1+8) failure(q,1+8) ");
+    voters_close(&voters);
+}
+
 /* --- Discard -------------------------------------------------------------------------------------------------------------- */
 
 static int64_t discard(struct voters *voters)
