@@ -63,6 +63,11 @@ void qbr_host_children_close(BlockDriverState *bs, BdrvChild *const *children, s
     bdrv_graph_wrunlock();
 }
 
+int64_t qbr_host_bs_length(BlockDriverState *bs)
+{
+    return bs->total_sectors * BDRV_SECTOR_SIZE;
+}
+
 const char *qbr_host_child_name(BdrvChild *child)
 {
     return child->name;

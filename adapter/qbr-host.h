@@ -34,7 +34,7 @@ typedef struct QemuOpts QemuOpts;
 typedef struct ReplicationState ReplicationState;
 
 /* Raised whenever a declaration below changes; an adapter and an archive with different numbers do not register. */
-#define QBR_HOST_VERSION 7u
+#define QBR_HOST_VERSION 8u
 
 /* Modules and built-in drivers alike keep these services to themselves. */
 #ifndef QBR_HOST_API
@@ -73,6 +73,9 @@ QBR_HOST_API BlockDriverState *qbr_host_reopen_bs(BDRVReopenState *state);
 QBR_HOST_API int qbr_host_reopen_flags(BDRVReopenState *state);
 /* The name to call a node by in messages; never NULL, valid until the next block graph change. */
 QBR_HOST_API const char *qbr_host_bs_name(BlockDriverState *bs);
+
+/* The length of a node as the block layer knows it, without asking anybody: in bytes, a multiple of 512. */
+QBR_HOST_API int64_t qbr_host_bs_length(BlockDriverState *bs);
 
 /* What a driver tells the block layer about a node; 0 keeps the block layer's default. All in bytes. */
 typedef struct QbrLimits {

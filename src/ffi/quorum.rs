@@ -336,7 +336,8 @@ pub unsafe extern "C" fn qbr_quorum_add_child(
         let node = arg::not_null(node)?;
         // SAFETY: open stored a node of this type.
         let quorum = unsafe { guard::state::<Quorum>(bs) }?;
-        let name = quorum.name_for_another_child()?;
+        // SAFETY: the block layer passes a valid node.
+        let name = quorum.name_for_another_child(parent, unsafe { Bs::from_raw(node) })?;
         // SAFETY: the block layer has called to have it attached.
         let child = unsafe { parent.attach_child(node, &name) }.map_err(QuorumError::Child)?;
         // SAFETY: the block layer holds requests back, and no reference to the children is kept here.

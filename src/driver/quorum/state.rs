@@ -9,6 +9,7 @@ use super::error::Error;
 use super::options::Options;
 use super::repair::{Repairs, Ticket};
 use crate::errno::Errno;
+use crate::host::qemu::Bs;
 use crate::host::{Child, GraphLocked, Lanes, Pool, Request};
 use crate::range::ByteRange;
 
@@ -66,13 +67,20 @@ impl Quorum {
         self.allowance.renew();
     }
 
-    /// The name for another child.
+    /// The name for another child of this node, `bs`.
     ///
     /// # Errors
-    /// If there can't be one.
-    pub fn name_for_another_child(&self) -> Result<String, Error> {
+    /// If there can't be one, or `node` can't be it.
+    // DIVERGES: a child of another length is not added; the C driver adds it, and QEMU aborts when a request goes beyond its end.
+    pub fn name_for_another_child(&self, bs: Bs, node: Bs) -> Result<String, Error> {
         if self.options.blkverify {
             return Err(Error::AddToBlkverify);
+        }
+        // Whoever adds a child holds the lock of the block graph, with which a child can't be asked. But these lengths are those
+        // that the block layer checks requests with.
+        let (bytes, wanted) = (node.known_length(), bs.known_length());
+        if bytes != wanted {
+            return Err(Error::OtherLength { node: node.name(), bytes, wanted });
         }
         self.children.get().next_name()
     }

@@ -538,6 +538,19 @@ BdrvChild *qbr_host_child_attach(BlockDriverState *bs, BlockDriverState *node, c
     return attach(bs, node->disk, name, role, errp);
 }
 
+int64_t qbr_host_bs_length(BlockDriverState *bs)
+{
+    const struct disk *disk = bs->disk;
+
+    CHECK(!qbr_host_in_coroutine());
+    if (!disk) {
+        /* What opening it has shown. */
+        CHECK(bs->child_count);
+        disk = bs->children[0]->disk;
+    }
+    return (disk->length + 511) / 512 * 512;
+}
+
 BdrvChild *qbr_host_filtered_open(BlockDriverState *bs, QDict *options, Error **errp)
 {
     return qbr_host_child_open(bs, options, "file", QBR_CHILD_PRIMARY, errp);

@@ -122,6 +122,32 @@ TEST(add_child_to_blkverify_is_refused)
     disk_free(disk);
 }
 
+TEST(add_child_of_another_length_is_refused)
+{
+    struct disk *shorter = disk_new("shorter", LENGTH - 512), *longer = disk_new("longer", LENGTH + 1);
+    struct voters voters;
+
+    voters_open(&voters, 2, LENGTH, "vote-threshold=#1");
+    check_add_refused(&voters, shorter, "Cannot add node 'shorter' of 3584 bytes to a quorum of 4096 bytes");
+    check_add_refused(&voters, longer, "Cannot add node 'longer' of 4608 bytes to a quorum of 4096 bytes");
+    CHECK_INT(shorter->attached + longer->attached, 0);
+    voters_close(&voters);
+    disk_free(shorter);
+    disk_free(longer);
+}
+
+TEST(add_child_of_the_same_odd_length_is_accepted)
+{
+    struct disk *disk = disk_new("new", LENGTH - 100);
+    struct voters voters;
+
+    voters_open(&voters, 2, LENGTH - 100, "vote-threshold=#1");
+    add(&voters, disk);
+    CHECK_INT(quorum_run((struct quorum_request) { .op = Q_LENGTH, .bs = &voters.bs }), LENGTH - 100);
+    voters_close(&voters);
+    disk_free(disk);
+}
+
 TEST(del_child_takes_no_part_any_more)
 {
     QEMUIOVector *qiov = qiov_flat(512);
