@@ -68,6 +68,11 @@ int64_t qbr_host_bs_length(BlockDriverState *bs)
     return bs->total_sectors * BDRV_SECTOR_SIZE;
 }
 
+bool qbr_host_bs_is_inactive(BlockDriverState *bs)
+{
+    return bs->open_flags & BDRV_O_INACTIVE;
+}
+
 const char *qbr_host_child_name(BdrvChild *child)
 {
     return child->name;

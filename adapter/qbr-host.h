@@ -34,7 +34,7 @@ typedef struct QemuOpts QemuOpts;
 typedef struct ReplicationState ReplicationState;
 
 /* Raised whenever a declaration below changes; an adapter and an archive with different numbers do not register. */
-#define QBR_HOST_VERSION 8u
+#define QBR_HOST_VERSION 9u
 
 /* Modules and built-in drivers alike keep these services to themselves. */
 #ifndef QBR_HOST_API
@@ -76,6 +76,9 @@ QBR_HOST_API const char *qbr_host_bs_name(BlockDriverState *bs);
 
 /* The length of a node as the block layer knows it, without asking anybody: in bytes, a multiple of 512. */
 QBR_HOST_API int64_t qbr_host_bs_length(BlockDriverState *bs);
+
+/* Whether a node leaves its image to somebody else, as the source of a migration does when that is over. It may not write then. */
+QBR_HOST_API bool qbr_host_bs_is_inactive(BlockDriverState *bs);
 
 /* What a driver tells the block layer about a node; 0 keeps the block layer's default. All in bytes. */
 typedef struct QbrLimits {

@@ -396,7 +396,7 @@ pub unsafe extern "C" fn qbr_quorum_child_perm(
     nshared: *mut u64,
 ) {
     let parents = Permissions { wanted: perm, shared };
-    let body = |_: Bs, quorum: &Quorum| quorum.permissions(parents);
+    let body = |bs: Bs, quorum: &Quorum| quorum.permissions(bs, parents);
     // A node that is not to be trusted gets no more than its parents have.
     // SAFETY: the block layer passes a valid node.
     let own = unsafe { guard::query(c"qbr_quorum_child_perm", bs, |_| permissions(false, parents), body) };

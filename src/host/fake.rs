@@ -38,6 +38,7 @@ absent! {
     qbr_host_reopen_flags(state: *mut BDRVReopenState) -> c_int;
     qbr_host_bs_name(bs: *mut BlockDriverState) -> *const c_char;
     qbr_host_bs_length(bs: *mut BlockDriverState) -> i64;
+    qbr_host_bs_is_inactive(bs: *mut BlockDriverState) -> bool;
     qbr_host_bs_set_limits(bs: *mut BlockDriverState, limits: *const QbrLimits);
     qbr_host_apply_auto_read_only(bs: *mut BlockDriverState, reason: *const c_char, errp: *mut *mut Error) -> c_int;
     qbr_host_qdict_take(options: *mut QDict, key: *const c_char, found: QbrOptionFn, opaque: *mut c_void);

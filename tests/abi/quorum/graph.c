@@ -235,6 +235,26 @@ TEST(permissions_on_children_never_share_writing)
     }
 }
 
+TEST(permissions_of_an_inactive_node_are_without_writing_for_repairs)
+{
+    struct voters voters;
+    uint64_t wanted, shared;
+
+    voters_open(&voters, 1, LENGTH, "vote-threshold=#1,rewrite-corrupted=?on");
+    voters.bs.inactive = true;
+    quorum.child_perm(&voters.bs, voters.bs.children[0], QBR_CHILD_DATA, NULL, 0, ~0ull, &wanted, &shared);
+    CHECK_INT(wanted, 0);
+    quorum.child_perm(&voters.bs, voters.bs.children[0], QBR_CHILD_DATA, NULL, QBR_PERM_CONSISTENT_READ, ~0ull, &wanted, &shared);
+    CHECK_INT(wanted, QBR_PERM_CONSISTENT_READ);
+    /* What a parent insists on is its own affair. */
+    quorum.child_perm(&voters.bs, voters.bs.children[0], QBR_CHILD_DATA, NULL, QBR_PERM_WRITE, ~0ull, &wanted, &shared);
+    CHECK_INT(wanted, QBR_PERM_WRITE);
+    voters.bs.inactive = false;
+    quorum.child_perm(&voters.bs, voters.bs.children[0], QBR_CHILD_DATA, NULL, 0, ~0ull, &wanted, &shared);
+    CHECK_INT(wanted, QBR_PERM_WRITE);
+    voters_close(&voters);
+}
+
 TEST(replacing_is_allowed_for_a_child_that_nobody_else_uses)
 {
     struct disk *stranger = disk_new("stranger", LENGTH);
