@@ -63,6 +63,16 @@ void qbr_host_children_close(BlockDriverState *bs, BdrvChild *const *children, s
     bdrv_graph_wrunlock();
 }
 
+int64_t qbr_host_bs_length(BlockDriverState *bs)
+{
+    return bs->total_sectors * BDRV_SECTOR_SIZE;
+}
+
+bool qbr_host_bs_is_inactive(BlockDriverState *bs)
+{
+    return bs->open_flags & BDRV_O_INACTIVE;
+}
+
 const char *qbr_host_child_name(BdrvChild *child)
 {
     return child->name;
@@ -90,6 +100,11 @@ bool qbr_host_child_unmaps(BdrvChild *child)
         }
     }
     return true;
+}
+
+uint32_t qbr_host_child_zero_alignment(BdrvChild *child)
+{
+    return MAX(child->bs->bl.pwrite_zeroes_alignment, child->bs->bl.request_alignment);
 }
 
 bool qbr_host_child_is_only_parent_of(BdrvChild *child, BlockDriverState *node)

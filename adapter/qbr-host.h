@@ -34,7 +34,7 @@ typedef struct QemuOpts QemuOpts;
 typedef struct ReplicationState ReplicationState;
 
 /* Raised whenever a declaration below changes; an adapter and an archive with different numbers do not register. */
-#define QBR_HOST_VERSION 6u
+#define QBR_HOST_VERSION 9u
 
 /* Modules and built-in drivers alike keep these services to themselves. */
 #ifndef QBR_HOST_API
@@ -73,6 +73,12 @@ QBR_HOST_API BlockDriverState *qbr_host_reopen_bs(BDRVReopenState *state);
 QBR_HOST_API int qbr_host_reopen_flags(BDRVReopenState *state);
 /* The name to call a node by in messages; never NULL, valid until the next block graph change. */
 QBR_HOST_API const char *qbr_host_bs_name(BlockDriverState *bs);
+
+/* The length of a node as the block layer knows it, without asking anybody: in bytes, a multiple of 512. */
+QBR_HOST_API int64_t qbr_host_bs_length(BlockDriverState *bs);
+
+/* Whether a node leaves its image to somebody else, as the source of a migration does when that is over. It may not write then. */
+QBR_HOST_API bool qbr_host_bs_is_inactive(BlockDriverState *bs);
 
 /* What a driver tells the block layer about a node; 0 keeps the block layer's default. All in bytes. */
 typedef struct QbrLimits {
@@ -125,6 +131,8 @@ QBR_HOST_API const char *qbr_host_child_node_name(BdrvChild *child);
 QBR_HOST_API void qbr_host_child_flags(BdrvChild *child, QbrFlags *flags);
 /* Whether zeroes written with BDRV_REQ_MAY_UNMAP give space back all the way down (discard=unmap). With the graph locked. */
 QBR_HOST_API bool qbr_host_child_unmaps(BdrvChild *child);
+/* What ranges have to be multiples of, in bytes and at least 1, so that the child's node writes zeroes there quickly if it can. */
+QBR_HOST_API uint32_t qbr_host_child_zero_alignment(BdrvChild *child);
 /* Whether the child is @node and this parent is the only one it has. Main loop, with the graph locked for reading. */
 QBR_HOST_API bool qbr_host_child_is_only_parent_of(BdrvChild *child, BlockDriverState *node);
 /* Adds the complete options of all children to @target, as the list "children". Main loop. */

@@ -76,6 +76,18 @@ impl ByteRange {
         // INVARIANT: the end can only come closer.
         Self { offset: self.offset, bytes: self.bytes.min(most.max(0)) }
     }
+
+    /// What is left of the range when both ends move inward to multiples of `alignment`.
+    #[must_use]
+    pub fn shrink_to(self, alignment: i64) -> Self {
+        let alignment = alignment.max(1);
+        let head = match self.offset.rem_euclid(alignment) {
+            0 => 0,
+            over => alignment.saturating_sub(over),
+        };
+        let rest = self.advance(head);
+        rest.truncate(rest.bytes.saturating_sub(rest.bytes.rem_euclid(alignment)))
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +111,19 @@ mod tests {
         fn advance_keeps_the_end(offset in 0..i64::MAX / 2, bytes in 0..i64::MAX / 2, done: i64) {
             let range = ByteRange::new(offset, bytes).unwrap();
             prop_assert_eq!(range.advance(done).end(), range.end());
+        }
+
+        #[test]
+        fn shrink_to_leaves_the_largest_aligned_part(offset in 0..1_000_i64, bytes in 0..1_000_i64, alignment in 1..100_i64) {
+            let range = ByteRange::new(offset, bytes).unwrap();
+            let inner = range.shrink_to(alignment);
+            let aligned = |at: &i64| at.rem_euclid(alignment) == 0;
+            let ends = (offset..=range.end()).find(aligned).zip((offset..=range.end()).rev().find(aligned));
+            prop_assert_eq!(inner.bytes(), ends.map_or(0, |(first, last)| last.saturating_sub(first)));
+            if !inner.is_empty() {
+                prop_assert_eq!(Some(inner.offset()), ends.map(|(first, _)| first));
+            }
+            prop_assert!(inner.end() <= range.end());
         }
 
         #[test]

@@ -336,11 +336,13 @@ pub unsafe extern "C" fn qbr_quorum_add_child(
         let node = arg::not_null(node)?;
         // SAFETY: open stored a node of this type.
         let quorum = unsafe { guard::state::<Quorum>(bs) }?;
-        let name = quorum.name_for_another_child()?;
+        // SAFETY: the block layer passes a valid node.
+        let name = quorum.name_for_another_child(parent, unsafe { Bs::from_raw(node) })?;
         // SAFETY: the block layer has called to have it attached.
         let child = unsafe { parent.attach_child(node, &name) }.map_err(QuorumError::Child)?;
         // SAFETY: the block layer holds requests back, and no reference to the children is kept here.
         unsafe { quorum.children().update(|children| children.add(child)) };
+        quorum.renew_allowance();
         parent.set_flags(quorum.children().get().flags());
         Ok(0)
     };
@@ -394,7 +396,7 @@ pub unsafe extern "C" fn qbr_quorum_child_perm(
     nshared: *mut u64,
 ) {
     let parents = Permissions { wanted: perm, shared };
-    let body = |_: Bs, quorum: &Quorum| quorum.permissions(parents);
+    let body = |bs: Bs, quorum: &Quorum| quorum.permissions(bs, parents);
     // A node that is not to be trusted gets no more than its parents have.
     // SAFETY: the block layer passes a valid node.
     let own = unsafe { guard::query(c"qbr_quorum_child_perm", bs, |_| permissions(false, parents), body) };

@@ -105,6 +105,13 @@ impl Child {
         unsafe { raw::qbr_host_child_unmaps(self.as_raw()) }
     }
 
+    /// What ranges have to be multiples of, in bytes, so that its node writes zeroes there quickly if it can.
+    #[must_use]
+    pub fn zero_alignment(self) -> u32 {
+        // SAFETY: valid by the constructor's contract.
+        unsafe { raw::qbr_host_child_zero_alignment(self.as_raw()) }
+    }
+
     /// Whether its node is `node`, and has no other parent than this one.
     #[must_use]
     pub fn is_only_parent_of(self, node: NonNull<BlockDriverState>) -> bool {

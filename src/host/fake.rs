@@ -37,6 +37,8 @@ absent! {
     qbr_host_reopen_bs(state: *mut BDRVReopenState) -> *mut BlockDriverState;
     qbr_host_reopen_flags(state: *mut BDRVReopenState) -> c_int;
     qbr_host_bs_name(bs: *mut BlockDriverState) -> *const c_char;
+    qbr_host_bs_length(bs: *mut BlockDriverState) -> i64;
+    qbr_host_bs_is_inactive(bs: *mut BlockDriverState) -> bool;
     qbr_host_bs_set_limits(bs: *mut BlockDriverState, limits: *const QbrLimits);
     qbr_host_apply_auto_read_only(bs: *mut BlockDriverState, reason: *const c_char, errp: *mut *mut Error) -> c_int;
     qbr_host_qdict_take(options: *mut QDict, key: *const c_char, found: QbrOptionFn, opaque: *mut c_void);
@@ -55,6 +57,7 @@ absent! {
     qbr_host_child_node_name(child: *mut BdrvChild) -> *const c_char;
     qbr_host_child_flags(child: *mut BdrvChild, flags: *mut QbrFlags);
     qbr_host_child_unmaps(child: *mut BdrvChild) -> bool;
+    qbr_host_child_zero_alignment(child: *mut BdrvChild) -> u32;
     qbr_host_child_is_only_parent_of(child: *mut BdrvChild, node: *mut BlockDriverState) -> bool;
     qbr_host_children_options(target: *mut QDict, children: *const *mut BdrvChild, count: usize);
     qbr_host_child_run(io: *mut QbrChildIo) -> i64;

@@ -72,6 +72,20 @@ impl Bs {
         unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
     }
 
+    /// Its length in bytes as the block layer knows it, in whole sectors of 512 bytes. Nobody is asked for it.
+    #[must_use]
+    pub fn known_length(self) -> i64 {
+        // SAFETY: valid by the constructor's contract.
+        unsafe { raw::qbr_host_bs_length(self.0.as_ptr()) }
+    }
+
+    /// Whether it leaves its image to somebody else. It may not write then.
+    #[must_use]
+    pub fn is_inactive(self) -> bool {
+        // SAFETY: valid by the constructor's contract.
+        unsafe { raw::qbr_host_bs_is_inactive(self.0.as_ptr()) }
+    }
+
     /// Tells the block layer what requests the node takes.
     pub fn set_limits(self, limits: &QbrLimits) {
         // SAFETY: valid by the constructor's contract; the service copies the limits.

@@ -34,7 +34,7 @@ from lib.rbd import Clusters  # noqa: E402
 
 TOPICS = ("loading", "images", "options", "translators", "uri", "io", "nbd_model", "reopen", "interop", "close", "failures",
           "quorum_loading", "quorum_options", "quorum_children", "quorum_io", "quorum_resize", "quorum_discard",
-          "quorum_backends", "quorum_guest", "quorum_memory", "quorum_table",
+          "quorum_migration", "quorum_backends", "quorum_guest", "quorum_memory", "quorum_table",
           "rbd_loading", "rbd_names", "rbd_options", "rbd_formats", "rbd_create", "rbd_io", "rbd_model", "rbd_resize", "rbd_snapshots",
           "rbd_outside", "rbd_lock", "rbd_migration", "rbd_threads", "rbd_maintenance", "rbd_refusals", "rbd_failures", "rbd_quota",
           "replication_stages", "replication_table", "replication_failover", "replication_documents")

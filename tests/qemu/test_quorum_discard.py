@@ -78,6 +78,29 @@ def space_comes_back_from_children_of_different_formats(t):
 
 
 @test(core=True)
+def discard_that_cuts_clusters_leaves_children_equal(t):
+    """Each qcow2 can only discard whole clusters of its own; whatever they do, they must agree afterwards."""
+    paths = [t.path("small.qcow2"), t.path("large.qcow2")]
+    for path, size in zip(paths, ("64k", "128k")):
+        t.img("create", "-q", "-f", "qcow2", "-o", f"cluster_size={size}", path, "1M")
+    children = [{"driver": "qcow2", "discard": "unmap", "file": file_node(path)} for path in paths]
+    with Daemon(ours(t), t.work) as daemon:
+        daemon.add(quorum_node(children, 2))
+        with Client(t.work, daemon.export("q"), "q") as client:
+            client.write(0, b"d" * MIB)
+            # No whole cluster of the larger ones, one of them and a half, two of them and something on both sides.
+            for offset, length in ((128 << 10, 68 << 10), (256 << 10, 196 << 10), (508 << 10, 300 << 10)):
+                client.trim(offset, length)
+                # A vote that can't be won is an error.
+                data = client.read_all()
+            client.flush()
+        check(daemon.quit() == 0, daemon.output())
+    zeroes = {at >> 10 for at in range(0, MIB, 4096) if data[at:at + 4096] == bytes(4096)}
+    check(zeroes == set(range(256, 384, 4)) | set(range(512, 768, 4)), f"zeroes at {sorted(zeroes)} KiB")
+    check(data.count(b"d") + data.count(b"\0") == MIB, "there is something else")
+
+
+@test(core=True)
 def discard_is_ignored_where_a_child_can_not_write_zeroes_quickly(t):
     paths = raw_files(t, 2, 4 * MIB)
     t.img("create", "-q", "-f", "vdi", t.path("c.vdi"), "4M")

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Reads and writes of a quorum: votes and their ties, repair, blkverify, random mixes against a model."""
 
+import errno
 import os
 import random
 
-from lib.harness import cases, check, test
+from lib.harness import Skip, cases, check, test
 from lib.model import Model, compare
-from lib.nbd import Client, NbdError, StatusClient
+from lib.nbd import FAST_ZERO, Client, NbdError, StatusClient
 from lib.qmp import Daemon
-from lib.quorum import EVENTS, answer, bad, failure, our_cell, plain_events, quorum_node, raw_children, same_with_both
+from lib.quorum import (EVENTS, answer, bad, failure, file_node, is_self, our_cell, plain_events, quorum_node, raw_children, raw_files,
+                        same_with_both)
 
 MIB = 1 << 20
 SEED = int(os.environ.get("QBR_SEED", "20250805"))
@@ -230,3 +232,44 @@ def write_that_fails_everywhere_gives_the_error_of_most(t):
         return 0
 
     check(same_with_both(t, work) == 28, "not the error of most")
+
+
+@test(core=True)
+def zeroes_that_have_to_be_quick_reach_a_child_that_has_none(t):
+    """A qcow2 can't do a part of a cluster, a file can."""
+    if is_self():
+        raise Skip("the C driver leaves the old data there")
+    image, (file,) = t.path("image.qcow2"), raw_files(t, 1, MIB)
+    t.img("create", "-q", "-f", "qcow2", image, "1M")
+    children = [{"driver": "qcow2", "node-name": "c0", "discard": "unmap", "file": file_node(image)},
+                file_node(file, **{"node-name": "c1"})]
+    with Daemon(our_cell(t), t.work) as daemon:
+        daemon.add(quorum_node(children, 1, **{"read-pattern": "fifo"}))
+        with Client(t.work, daemon.export("q"), "q") as client:
+            client.write(0, b"d" * 131072)
+            client.zero(4096, 4096, FAST_ZERO)
+            # The first child answers.
+            check(client.read(0, 12288) == b"d" * 4096 + bytes(4096) + b"d" * 4096, "the old data is still there")
+            client.flush()
+        check(daemon.take_events(*EVENTS) == [], "a child was reported")
+        check(daemon.quit() == 0, daemon.output())
+    with open(file, "rb") as data:
+        check(data.read(12288) == b"d" * 4096 + bytes(4096) + b"d" * 4096, "the file has not got the zeroes")
+
+
+@test(core=True)
+def zeroes_that_have_to_be_quick_are_refused_if_no_child_has_any(t):
+    if is_self():
+        raise Skip("the C driver reports all children")
+    images = [t.path("a.qcow2"), t.path("b.qcow2")]
+    for image in images:
+        t.img("create", "-q", "-f", "qcow2", image, "1M")
+    with Daemon(our_cell(t), t.work) as daemon:
+        daemon.add(quorum_node([{"driver": "qcow2", "discard": "unmap", "file": file_node(image)} for image in images], 2))
+        with Client(t.work, daemon.export("q"), "q") as client:
+            client.write(0, b"d" * 65536)
+            code, _ = answer(client.zero, 4096, 4096, FAST_ZERO)
+            check(code == errno.ENOTSUP, code)
+            check(client.read(0, 65536) == b"d" * 65536, "it was changed")
+        check(daemon.take_events(*EVENTS) == [], "a child was reported")
+        check(daemon.quit() == 0, daemon.output())

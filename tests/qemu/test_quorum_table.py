@@ -64,11 +64,11 @@ def discard_reaches_the_children(case, c):
     """The C driver says that all is well and does nothing."""
     if case.operation != "discard":
         return None
-    # A child that refuses a discard is no failure. In the quorum pattern it gets zeroes instead, unless all refuse.
+    # A child that refuses a discard is no failure. In the quorum pattern it gets zeroes instead.
     refused = [i for i, state in enumerate(case.states) if state == "enotsup"]
     failed = [i for i, state in enumerate(case.states) if state in ("eio", "enospc")]
     done = [i for i, state in enumerate(case.states) if state == "ok"]
-    if case.pattern == "quorum" and len(refused) < case.count:
+    if case.pattern == "quorum":
         done += refused
     children = list(c.children)
     offset, length = shape(case.slot)
@@ -83,8 +83,32 @@ def discard_reaches_the_children(case, c):
     return Outcome(error, c.data, sorted(events), tuple(children), c.space)
 
 
+def quick_zeroes_reach_all_children_or_are_refused(case, c):
+    """The C driver takes a child that has none for one that has failed, and goes on if there are enough others."""
+    if case.operation != FAST_ZERO:
+        return None
+    refused = [i for i, state in enumerate(case.states) if state == "enotsup"]
+    failed = [i for i, state in enumerate(case.states) if state in ("eio", "enospc")]
+    if len(refused) == case.count:
+        # Nobody has done anything, and the caller is to write the zeroes.
+        return c._replace(error=NUMBER["enotsup"], events=[])
+    children = list(c.children)
+    offset, length = shape(case.slot)
+    begin = offset % SLOT
+    for i in refused:
+        children[i] = children[i][:begin] + bytes(length) + children[i][begin + length:]
+    events = [bad(f"c{i}", "write", *sectors(case.slot), case.states[i]) for i in failed]
+    error = 0
+    if case.count - len(failed) < case.threshold:
+        events.append(failure(*sectors(case.slot)))
+        error = NUMBER[vote_error(case, failed)]
+    return Outcome(error, c.data, sorted(events), tuple(children), c.space)
+
+
+FAST_ZERO = "fast-zero"
 NUMBER = {"eio": 5, "enospc": 28, "enotsup": 95}
-DIVERGENCES = (fifo_read_of_which_all_children_failed_sends_a_failure, failed_flush_sends_a_failure, discard_reaches_the_children)
+DIVERGENCES = (fifo_read_of_which_all_children_failed_sends_a_failure, failed_flush_sends_a_failure, discard_reaches_the_children,
+               quick_zeroes_reach_all_children_or_are_refused)
 
 
 def expected(case, c):
@@ -335,7 +359,7 @@ def write_zeroes_with_unmap(t):
 
 @test(core=True)
 def write_zeroes_without_fallback(t):
-    changes(t, "write-zeroes", ("write-zeroes",), lambda client, offset, length: client.zero(offset, length, nbd.FAST_ZERO),
+    changes(t, FAST_ZERO, ("write-zeroes",), lambda client, offset, length: client.zero(offset, length, nbd.FAST_ZERO),
             FALLIBLE, COUNTS[:3])
 
 

@@ -49,6 +49,13 @@ impl Children {
         }
     }
 
+    /// What ranges have to be multiples of so that no child has to cut off an end of zeroes that are written quickly. It is asked
+    /// for anew each time, as a reopen of a child may change it.
+    #[must_use]
+    pub fn zero_alignment(&self) -> u32 {
+        self.list.iter().map(|child| child.zero_alignment()).max().unwrap_or(1)
+    }
+
     /// The request flags that the node can take, as all children take them.
     #[must_use]
     pub fn flags(&self) -> Flags {

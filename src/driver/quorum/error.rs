@@ -19,6 +19,16 @@ pub enum Error {
     /// blkverify is about two children.
     #[error("Cannot add a child to a quorum in blkverify mode")]
     AddToBlkverify,
+    /// Children have the same length.
+    #[error("Cannot add node '{node}' of {bytes} bytes to a quorum of {wanted} bytes")]
+    OtherLength {
+        /// The name of the node.
+        node: String,
+        /// Its length.
+        bytes: i64,
+        /// The length of the quorum.
+        wanted: i64,
+    },
     /// There is no name for another child.
     #[error("the quorum has had too many children")]
     TooManyChildren,
@@ -60,6 +70,7 @@ impl ToErrno for Error {
             Self::Options(error) => error.errno(),
             Self::Child(_)
             | Self::AddToBlkverify
+            | Self::OtherLength { .. }
             | Self::TooManyChildren
             | Self::TooFewChildren(_)
             | Self::NoSuchChild => Errno::EINVAL,

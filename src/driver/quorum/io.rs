@@ -19,6 +19,9 @@ use crate::range::ByteRange;
 /// Sectors in events are 512 bytes.
 const SECTOR: i64 = 512;
 
+/// Discards are cut at multiples of this many bytes, which those of clusters are too: so children refuse no more than its ends.
+const PIECE: i64 = 16 << 20;
+
 /// What events say about a request for a range: the sectors that it touches.
 pub(super) fn event_of(op: QuorumOp, range: ByteRange) -> QuorumEvent {
     let sector = range.offset().div_euclid(SECTOR);
@@ -47,7 +50,9 @@ impl Quorum {
     /// Writes zeroes.
     ///
     /// # Errors
-    /// As for [`Quorum::write`].
+    /// As for [`Quorum::write`]; `ENOTSUP` if they are to be quick and no child can do that: the caller writes them then.
+    // DIVERGES: a child that has no quick zeroes writes slow ones if others have written them; in the C driver it has failed, and
+    // keeps what it had if enough others have not.
     pub async fn write_zeroes(
         &self,
         rq: &Request,
@@ -55,7 +60,11 @@ impl Quorum {
         range: ByteRange,
         flags: u32,
     ) -> Result<(), Error> {
-        self.change(rq, bs, Op::WriteZeroes(flags), range).await
+        if flags & QBR_REQ_NO_FALLBACK == 0 {
+            return self.change(rq, bs, Op::WriteZeroes(flags), range).await;
+        }
+        let _write = self.begin_write(rq, range).await?;
+        self.zero_quickly(rq, bs, range, flags, || false).await
     }
 
     /// Gives back the space of a range.
@@ -74,18 +83,52 @@ impl Quorum {
         if children.flags().zero & quick != quick || !children.list().iter().all(|child| child.unmaps()) {
             return Err(Errno::ENOTSUP.into());
         }
+        // An end that a child has to cut off is refused after the rest was done, by each child after another rest.
+        let mut rest = range.shrink_to(children.zero_alignment().into());
+        if rest.is_empty() && !range.is_empty() {
+            return Err(Errno::ENOTSUP.into());
+        }
+        let _write = self.begin_write(rq, rest).await?;
+        while !rest.is_empty() {
+            if !self.allowance.is_left() {
+                return Err(Errno::ENOTSUP.into());
+            }
+            let piece = rest.truncate(PIECE.saturating_sub(rest.offset().rem_euclid(PIECE)));
+            self.zero_quickly(rq, bs, piece, quick, || {
+                self.allowance.spend(piece);
+                true
+            })
+            .await?;
+            rest = rest.advance(piece.bytes());
+        }
+        Ok(())
+    }
+
+    /// Has all children write zeroes: quickly, as `flags` say, or in any way where others have done it so. If all refuse,
+    /// `insists` says whether they must nevertheless.
+    async fn zero_quickly(
+        &self,
+        rq: &Request,
+        bs: Bs,
+        range: ByteRange,
+        flags: u32,
+        insists: impl FnOnce() -> bool,
+    ) -> Result<(), Error> {
         let event = event_of(QuorumOp::Write, range);
-        let _write = self.begin_write(rq, range).await?;
-        let children = children.list();
+        let children = self.list();
         let mut lanes = self.pool.take_bare(children.len())?;
-        lanes.run(rq, children, Op::WriteZeroes(quick), range, None, |_| true).await?;
+        lanes.run(rq, children, Op::WriteZeroes(flags), range, None, |_| true).await?;
         let unable: Vec<bool> =
             (0..children.len()).map(|lane| lanes.result(lane) == Err(Errno::ENOTSUP)).collect();
         if unable.iter().all(|unable| *unable) {
-            return Err(Errno::ENOTSUP.into());
+            if !insists() {
+                return Err(Errno::ENOTSUP.into());
+            }
+        } else if (0..children.len()).any(|lane| lanes.result(lane).is_ok()) {
+            self.allowance.renew();
         }
-        // Some have done it, so all must.
-        let slow = Op::WriteZeroes(QBR_REQ_MAY_UNMAP);
+        // Some have done it, or a part of it, so all must.
+        let slow = Op::WriteZeroes(flags & !QBR_REQ_NO_FALLBACK);
         lanes.run(rq, children, slow, range, None, |lane| unable.get(lane) == Some(&true)).await?;
         for (lane, child) in children.iter().enumerate() {
             // Only now is it known which failures are to be told.

@@ -8,6 +8,7 @@
 pub mod options;
 pub mod vote;
 
+mod allowance;
 mod children;
 mod error;
 mod io;

@@ -5,22 +5,25 @@
 
 use super::state::Quorum;
 use crate::abi::{QBR_PERM_CONSISTENT_READ, QBR_PERM_RESIZE, QBR_PERM_WRITE, QBR_PERM_WRITE_UNCHANGED};
+use crate::host::qemu::Bs;
 use crate::host::Permissions;
 
 impl Quorum {
-    /// The permissions on a child, from those that the node's own parents have.
+    /// The permissions on a child of this node, `bs`, from those that its own parents have.
+    // DIVERGES: a node that is inactive does not ask to write for its repairs; with the C driver that does, its children can't
+    // become inactive, and a migration fails.
     #[must_use]
-    pub fn permissions(&self, parents: Permissions) -> Permissions {
-        permissions(self.options.rewrite_corrupted, parents)
+    pub fn permissions(&self, bs: Bs, parents: Permissions) -> Permissions {
+        permissions(self.options.rewrite_corrupted && !bs.is_inactive(), parents)
     }
 }
 
 /// A node that repairs must be able to write, even for parents that only read. Nobody else may write to or resize a child, as
 /// the children would differ then.
 #[must_use]
-pub fn permissions(rewrite_corrupted: bool, parents: Permissions) -> Permissions {
+pub fn permissions(repairs: bool, parents: Permissions) -> Permissions {
     let passed = QBR_PERM_CONSISTENT_READ | QBR_PERM_WRITE | QBR_PERM_WRITE_UNCHANGED | QBR_PERM_RESIZE;
-    let repair = if rewrite_corrupted { QBR_PERM_WRITE } else { 0 };
+    let repair = if repairs { QBR_PERM_WRITE } else { 0 };
     Permissions {
         wanted: parents.wanted & passed | repair,
         shared: parents.shared & (QBR_PERM_CONSISTENT_READ | QBR_PERM_WRITE_UNCHANGED),

@@ -78,7 +78,8 @@ impl Quorum {
         }
         // DIVERGES: a repair writes what has won, from private memory; the C driver writes the guest's buffer, which the guest
         // may have changed by then. And it leaves out what the guest has written meanwhile.
-        if reading.as_ref().is_some_and(Ticket::begin_repair) {
+        // An inactive node has no permission for it.
+        if !bs.is_inactive() && reading.as_ref().is_some_and(Ticket::begin_repair) {
             // It is an attempt: whether it succeeds, the next read will tell.
             let _attempt =
                 lanes.run(rq, children, Op::Copy { from }, range, None, |lane| losers.contains(&lane)).await;

@@ -3,11 +3,13 @@
 
 //! What an open quorum node keeps.
 
+use super::allowance::Allowance;
 use super::children::Children;
 use super::error::Error;
 use super::options::Options;
 use super::repair::{Repairs, Ticket};
 use crate::errno::Errno;
+use crate::host::qemu::Bs;
 use crate::host::{Child, GraphLocked, Lanes, Pool, Request};
 use crate::range::ByteRange;
 
@@ -19,6 +21,8 @@ pub struct Quorum {
     pub(super) pool: Pool<Lanes>,
     /// Only where what has lost a vote is repaired.
     pub(super) repairs: Option<Repairs>,
+    /// For discards.
+    pub(super) allowance: Allowance,
 }
 
 impl Quorum {
@@ -30,6 +34,7 @@ impl Quorum {
             children: GraphLocked::default(),
             pool: Pool::new(),
             repairs: options.rewrite_corrupted.then(Repairs::default),
+            allowance: Allowance::new(),
         }
     }
 
@@ -57,13 +62,25 @@ impl Quorum {
         }
     }
 
-    /// The name for another child.
+    /// Another child was added, which may do what the others have refused.
+    pub fn renew_allowance(&self) {
+        self.allowance.renew();
+    }
+
+    /// The name for another child of this node, `bs`.
     ///
     /// # Errors
-    /// If there can't be one.
-    pub fn name_for_another_child(&self) -> Result<String, Error> {
+    /// If there can't be one, or `node` can't be it.
+    // DIVERGES: a child of another length is not added; the C driver adds it, and QEMU aborts when a request goes beyond its end.
+    pub fn name_for_another_child(&self, bs: Bs, node: Bs) -> Result<String, Error> {
         if self.options.blkverify {
             return Err(Error::AddToBlkverify);
+        }
+        // Whoever adds a child holds the lock of the block graph, with which a child can't be asked. But these lengths are those
+        // that the block layer checks requests with.
+        let (bytes, wanted) = (node.known_length(), bs.known_length());
+        if bytes != wanted {
+            return Err(Error::OtherLength { node: node.name(), bytes, wanted });
         }
         self.children.get().next_name()
     }

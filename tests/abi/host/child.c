@@ -59,7 +59,8 @@ struct disk *disk_new(const char *name, int64_t length)
 
     *disk = (struct disk) {
         .bs = { .name = name, .disk = disk }, .name = name, .content = malloc(length + !length), .length = length,
-        .flags = { .write = ~0u, .zero = ~0u, .truncate = ~0u }, .unmaps = true, .status = QBR_BLOCK_DATA, .reach = INT64_MAX,
+        .flags = { .write = ~0u, .zero = ~0u, .truncate = ~0u }, .unmaps = true, .zero_alignment = 1,
+        .status = QBR_BLOCK_DATA, .reach = INT64_MAX,
     };
     for (at = 0; at < length; at++) {
         disk->content[at] = disk_byte(at);
@@ -297,6 +298,22 @@ static void do_write(const QbrChildIo *io)
     }
 }
 
+static int do_zeroes(const QbrChildIo *io)
+{
+    struct disk *disk = io->child->disk;
+    int64_t end = io->offset + io->bytes, quick_end = end;
+
+    CHECK(io->offset >= 0 && io->bytes >= 0 && end <= disk->length);
+    if (io->flags & QBR_REQ_NO_FALLBACK) {
+        if (io->offset % disk->zero_alignment) {
+            return -ENOTSUP;
+        }
+        quick_end -= end % disk->zero_alignment;
+    }
+    memset(disk->content + io->offset, 0, quick_end - io->offset);
+    return quick_end < end ? -ENOTSUP : 0;
+}
+
 static void do_truncate(const QbrChildIo *io)
 {
     struct disk *disk = io->child->disk;
@@ -338,8 +355,7 @@ static int64_t carry_out(const QbrChildIo *io)
         do_write(io);
         return 0;
     case QBR_CHILD_WRITE_ZEROES:
-        memset(disk->content + io->offset, 0, io->bytes);
-        return 0;
+        return do_zeroes(io);
     case QBR_CHILD_DISCARD:
         memset(disk->content + io->offset, GARBAGE, io->bytes);
         return 0;
@@ -522,6 +538,19 @@ BdrvChild *qbr_host_child_attach(BlockDriverState *bs, BlockDriverState *node, c
     return attach(bs, node->disk, name, role, errp);
 }
 
+int64_t qbr_host_bs_length(BlockDriverState *bs)
+{
+    const struct disk *disk = bs->disk;
+
+    CHECK(!qbr_host_in_coroutine());
+    if (!disk) {
+        /* What opening it has shown. */
+        CHECK(bs->child_count);
+        disk = bs->children[0]->disk;
+    }
+    return (disk->length + 511) / 512 * 512;
+}
+
 BdrvChild *qbr_host_filtered_open(BlockDriverState *bs, QDict *options, Error **errp)
 {
     return qbr_host_child_open(bs, options, "file", QBR_CHILD_PRIMARY, errp);
@@ -573,6 +602,11 @@ void qbr_host_child_flags(BdrvChild *child, QbrFlags *flags)
 bool qbr_host_child_unmaps(BdrvChild *child)
 {
     return child->disk->unmaps;
+}
+
+uint32_t qbr_host_child_zero_alignment(BdrvChild *child)
+{
+    return child->disk->hides_alignment ? 1 : child->disk->zero_alignment;
 }
 
 bool qbr_host_child_is_only_parent_of(BdrvChild *child, BlockDriverState *node)

@@ -32,6 +32,12 @@ struct disk {
     QbrFlags flags;
     /* Whether it gives space back for zeroes. */
     bool unmaps;
+    /*
+     * It writes zeroes quickly in multiples of that many bytes: it does what comes before an end that is none, and refuses that
+     * then. And whether it says so; else it says 1.
+     */
+    uint32_t zero_alignment;
+    bool hides_alignment;
     /* Why it can't be opened or attached; NULL if it can. */
     const char *refusal;
     /* Parents besides the one under test, and whether it is attached there. */

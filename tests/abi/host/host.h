@@ -52,6 +52,7 @@ struct BlockDriverState {
     /* What auto-read-only answers, and what it was asked. */
     int auto_read_only;
     unsigned auto_read_only_asked;
+    bool inactive;
     QbrFlags flags;
     unsigned flags_set;
     /* The driver's .bdrv_child_perm, which the block layer calls whenever children come and go; how often it did. */

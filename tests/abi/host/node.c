@@ -30,6 +30,11 @@ const char *qbr_host_bs_name(BlockDriverState *bs)
     return bs->name;
 }
 
+bool qbr_host_bs_is_inactive(BlockDriverState *bs)
+{
+    return bs->inactive;
+}
+
 void qbr_host_bs_set_limits(BlockDriverState *bs, const QbrLimits *limits)
 {
     bs->limits = *limits;

@@ -174,6 +174,68 @@ TEST(write_zeroes_passes_its_flags_on)
     voters_close(&voters);
 }
 
+TEST(write_zeroes_that_one_child_cannot_do_quickly_is_done_slowly_there)
+{
+    static const char *const patterns[] = { "quorum", "fifo" };
+    struct voters voters;
+    unsigned i, j, slow;
+
+    for (i = 0; i < 2; i++) {
+        for (slow = 0; slow < 3; slow++) {
+            char options[100];
+
+            snprintf(options, sizeof(options), "vote-threshold=#1,read-pattern=%s", patterns[i]);
+            voters_open(&voters, 3, LENGTH, options);
+            disk_fail_some(voters.disk[slow], QBR_CHILD_WRITE_ZEROES, 0, 1, ENOTSUP);
+            CHECK_INT(quorum_run((struct quorum_request) {
+                .op = Q_ZERO, .bs = &voters.bs, .offset = 512, .bytes = BYTES,
+                .flags = QBR_REQ_FUA | QBR_REQ_NO_FALLBACK }), 0);
+            for (j = 0; j < 3; j++) {
+                CHECK_INT(voters.disk[j]->calls[QBR_CHILD_WRITE_ZEROES], j == slow ? 2 : 1);
+            }
+            CHECK_INT(voters.disk[slow]->last[QBR_CHILD_WRITE_ZEROES].flags, QBR_REQ_FUA);
+            CHECK(!disk_is_intact(voters.disk[slow], 512, BYTES) && voters_agree(&voters));
+            CHECK_TEXT(events_take(), "");
+            voters_close(&voters);
+        }
+    }
+}
+
+TEST(write_zeroes_that_no_child_can_do_quickly_is_left_to_the_caller)
+{
+    struct voters voters;
+    unsigned i;
+
+    voters_open(&voters, 3, LENGTH, "vote-threshold=#1");
+    for (i = 0; i < 3; i++) {
+        disk_fail(voters.disk[i], QBR_CHILD_WRITE_ZEROES, ENOTSUP);
+    }
+    CHECK_INT(quorum_run((struct quorum_request) {
+        .op = Q_ZERO, .bs = &voters.bs, .offset = 512, .bytes = BYTES, .flags = QBR_REQ_NO_FALLBACK }), -ENOTSUP);
+    CHECK_INT(voters_calls(&voters, QBR_CHILD_WRITE_ZEROES), 3);
+    CHECK_TEXT(events_take(), "");
+    voters_close(&voters);
+}
+
+TEST(write_zeroes_that_have_to_be_quick_report_what_has_really_failed)
+{
+    struct voters voters;
+
+    voters_open(&voters, 3, LENGTH, "vote-threshold=#2");
+    disk_fail_some(voters.disk[0], QBR_CHILD_WRITE_ZEROES, 0, 1, ENOTSUP);
+    disk_fail(voters.disk[1], QBR_CHILD_WRITE_ZEROES, ENOSPC);
+    CHECK_INT(quorum_run((struct quorum_request) {
+        .op = Q_ZERO, .bs = &voters.bs, .offset = 512, .bytes = BYTES, .flags = QBR_REQ_NO_FALLBACK }), 0);
+    CHECK_TEXT(events_take(), "bad(write,disk1,ENOSPC,1+8) ");
+    /* Now too few are left; what is slow fails too. */
+    disk_fail_some(voters.disk[0], QBR_CHILD_WRITE_ZEROES, 0, 1, ENOTSUP);
+    disk_fail(voters.disk[2], QBR_CHILD_WRITE_ZEROES, EIO);
+    CHECK_INT(quorum_run((struct quorum_request) {
+        .op = Q_ZERO, .bs = &voters.bs, .offset = 512, .bytes = BYTES, .flags = QBR_REQ_NO_FALLBACK }), -EIO);
+    CHECK_TEXT(events_take(), "bad(write,disk1,ENOSPC,1+8) bad(write,disk2,EIO,1+8) failure(q,1+8) ");
+    voters_close(&voters);
+}
+
 /* --- Discard -------------------------------------------------------------------------------------------------------------- */
 
 static int64_t discard(struct voters *voters)
@@ -226,18 +288,131 @@ TEST(discard_that_one_child_cannot_do_quickly_is_done_slowly_there)
     }
 }
 
-TEST(discard_that_no_child_can_do_quickly_is_left_out)
+/* Has the next quick zeroes of all children refused, as if they had done nothing. */
+static void refuse_once(struct voters *voters)
 {
+    unsigned i;
+
+    for (i = 0; i < voters->count; i++) {
+        disk_fail_some(voters->disk[i], QBR_CHILD_WRITE_ZEROES, 0, 1, ENOTSUP);
+    }
+}
+
+TEST(discard_that_no_child_can_do_quickly_is_done_slowly_by_all)
+{
+    struct voters voters;
+
+    voters_open(&voters, 3, LENGTH, "vote-threshold=#2");
+    refuse_once(&voters);
+    CHECK_INT(discard(&voters), 0);
+    CHECK_INT(voters_calls(&voters, QBR_CHILD_WRITE_ZEROES), 6);
+    check_zero(&voters);
+    CHECK_TEXT(events_take(), "");
+    voters_close(&voters);
+}
+
+TEST(discards_that_no_child_ever_does_quickly_are_left_out_after_a_while)
+{
+    enum { MIB = 1 << 20 };
+    struct disk *disk = disk_new("new", MIB);
+    struct voters voters;
+    unsigned i, calls;
+
+    voters_open(&voters, 2, MIB, "vote-threshold=#2");
+    for (i = 0; i < 64; i++) {
+        refuse_once(&voters);
+        CHECK_INT(quorum_run((struct quorum_request) { .op = Q_DISCARD, .bs = &voters.bs, .bytes = MIB }), 0);
+    }
+    calls = voters_calls(&voters, QBR_CHILD_WRITE_ZEROES);
+    CHECK_INT(quorum_run((struct quorum_request) { .op = Q_DISCARD, .bs = &voters.bs, .bytes = MIB }), -ENOTSUP);
+    CHECK_INT(voters_calls(&voters, QBR_CHILD_WRITE_ZEROES), calls);
+    /* Another child may be able to. */
+    quorum.add_child(&voters.bs, &disk->bs, NULL);
+    CHECK_INT(quorum_run((struct quorum_request) { .op = Q_DISCARD, .bs = &voters.bs, .bytes = MIB }), 0);
+    CHECK_INT(disk->calls[QBR_CHILD_WRITE_ZEROES], 1);
+    voters_close(&voters);
+    disk_free(disk);
+}
+
+TEST(discard_is_cut_to_what_all_children_can_do_quickly)
+{
+    static const struct {
+        int64_t offset, bytes, from, length;
+    } cases[] = {
+        { 8192, 8192, 8192, 8192 },
+        { 8192, 8192 + 512, 8192, 8192 },
+        { 512, 32768, 8192, 24576 },
+        { 8191, 8194, 8192, 8192 },
+        { 0, LENGTH, 0, LENGTH },
+        { 4096, 8192, 0, 0 },
+        { 8192, 8191, 0, 0 },
+        { 8193, 8191, 0, 0 },
+    };
+    struct voters voters;
+    unsigned i, j;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int64_t end = cases[i].from + cases[i].length;
+
+        voters_open(&voters, 3, LENGTH, "vote-threshold=#3");
+        voters.disk[0]->zero_alignment = 4096;
+        voters.disk[1]->zero_alignment = 8192;
+        CHECK_INT(quorum_run((struct quorum_request) {
+            .op = Q_DISCARD, .bs = &voters.bs, .offset = cases[i].offset, .bytes = cases[i].bytes }),
+            cases[i].length ? 0 : -ENOTSUP);
+        CHECK(voters_agree(&voters));
+        for (j = 0; j < 3; j++) {
+            const QbrChildIo *last = &voters.disk[j]->last[QBR_CHILD_WRITE_ZEROES];
+
+            CHECK_INT(voters.disk[j]->calls[QBR_CHILD_WRITE_ZEROES], cases[i].length != 0);
+            CHECK_INT(last->offset, cases[i].from);
+            CHECK_INT(last->bytes, cases[i].length);
+            CHECK(disk_is_intact(voters.disk[j], 0, cases[i].from));
+            CHECK(disk_is_intact(voters.disk[j], end, LENGTH - end));
+        }
+        CHECK_TEXT(events_take(), "");
+        voters_close(&voters);
+    }
+}
+
+TEST(discard_that_all_children_refuse_after_different_parts_leaves_them_equal)
+{
+    QEMUIOVector *qiov = qiov_flat(BYTES);
     struct voters voters;
     unsigned i;
 
-    voters_open(&voters, 3, LENGTH, "vote-threshold=#2");
-    for (i = 0; i < 3; i++) {
-        disk_fail(voters.disk[i], QBR_CHILD_WRITE_ZEROES, ENOTSUP);
+    voters_open(&voters, 2, LENGTH, "vote-threshold=#2");
+    for (i = 0; i < 2; i++) {
+        voters.disk[i]->zero_alignment = 4096 << i;
+        voters.disk[i]->hides_alignment = true;
     }
-    CHECK_INT(discard(&voters), -ENOTSUP);
-    CHECK_INT(voters_calls(&voters, QBR_CHILD_WRITE_ZEROES), 3);
-    CHECK(disk_is_intact(voters.disk[0], 0, LENGTH));
+    CHECK_INT(quorum_run((struct quorum_request) {
+        .op = Q_DISCARD, .bs = &voters.bs, .offset = 8192, .bytes = 4096 + 512 }), 0);
+    CHECK(voters_agree(&voters));
+    CHECK(disk_is_intact(voters.disk[0], 0, 8192) && disk_is_intact(voters.disk[0], 12800, LENGTH - 12800));
+    CHECK_INT(quorum_read(&voters.bs, 8192, qiov), 0);
+    CHECK_TEXT(events_take(), "");
+    voters_close(&voters);
+    qiov_free(qiov);
+}
+
+TEST(discard_of_a_large_range_is_cut_where_clusters_are)
+{
+    enum { MIB = 1 << 20 };
+    struct voters voters;
+    unsigned i;
+
+    voters_open(&voters, 2, 40 * MIB, "vote-threshold=#2");
+    for (i = 0; i < 2; i++) {
+        voters.disk[i]->zero_alignment = MIB;
+        voters.disk[i]->hides_alignment = true;
+    }
+    CHECK_INT(quorum_run((struct quorum_request) {
+        .op = Q_DISCARD, .bs = &voters.bs, .offset = 512, .bytes = 40 * MIB - 1024 }), 0);
+    CHECK(voters_agree(&voters));
+    CHECK(disk_is_intact(voters.disk[0], 0, 512) && disk_is_intact(voters.disk[0], 40 * MIB - 512, 512));
+    /* Three pieces, of which the second is done at once. */
+    CHECK_INT(voters.disk[0]->calls[QBR_CHILD_WRITE_ZEROES], 2 + 1 + 2);
     voters_close(&voters);
 }
 

@@ -122,6 +122,32 @@ TEST(add_child_to_blkverify_is_refused)
     disk_free(disk);
 }
 
+TEST(add_child_of_another_length_is_refused)
+{
+    struct disk *shorter = disk_new("shorter", LENGTH - 512), *longer = disk_new("longer", LENGTH + 1);
+    struct voters voters;
+
+    voters_open(&voters, 2, LENGTH, "vote-threshold=#1");
+    check_add_refused(&voters, shorter, "Cannot add node 'shorter' of 3584 bytes to a quorum of 4096 bytes");
+    check_add_refused(&voters, longer, "Cannot add node 'longer' of 4608 bytes to a quorum of 4096 bytes");
+    CHECK_INT(shorter->attached + longer->attached, 0);
+    voters_close(&voters);
+    disk_free(shorter);
+    disk_free(longer);
+}
+
+TEST(add_child_of_the_same_odd_length_is_accepted)
+{
+    struct disk *disk = disk_new("new", LENGTH - 100);
+    struct voters voters;
+
+    voters_open(&voters, 2, LENGTH - 100, "vote-threshold=#1");
+    add(&voters, disk);
+    CHECK_INT(quorum_run((struct quorum_request) { .op = Q_LENGTH, .bs = &voters.bs }), LENGTH - 100);
+    voters_close(&voters);
+    disk_free(disk);
+}
+
 TEST(del_child_takes_no_part_any_more)
 {
     QEMUIOVector *qiov = qiov_flat(512);
@@ -207,6 +233,26 @@ TEST(permissions_on_children_never_share_writing)
         CHECK_INT(shared, 0);
         voters_close(&voters);
     }
+}
+
+TEST(permissions_of_an_inactive_node_are_without_writing_for_repairs)
+{
+    struct voters voters;
+    uint64_t wanted, shared;
+
+    voters_open(&voters, 1, LENGTH, "vote-threshold=#1,rewrite-corrupted=?on");
+    voters.bs.inactive = true;
+    quorum.child_perm(&voters.bs, voters.bs.children[0], QBR_CHILD_DATA, NULL, 0, ~0ull, &wanted, &shared);
+    CHECK_INT(wanted, 0);
+    quorum.child_perm(&voters.bs, voters.bs.children[0], QBR_CHILD_DATA, NULL, QBR_PERM_CONSISTENT_READ, ~0ull, &wanted, &shared);
+    CHECK_INT(wanted, QBR_PERM_CONSISTENT_READ);
+    /* What a parent insists on is its own affair. */
+    quorum.child_perm(&voters.bs, voters.bs.children[0], QBR_CHILD_DATA, NULL, QBR_PERM_WRITE, ~0ull, &wanted, &shared);
+    CHECK_INT(wanted, QBR_PERM_WRITE);
+    voters.bs.inactive = false;
+    quorum.child_perm(&voters.bs, voters.bs.children[0], QBR_CHILD_DATA, NULL, 0, ~0ull, &wanted, &shared);
+    CHECK_INT(wanted, QBR_PERM_WRITE);
+    voters_close(&voters);
 }
 
 TEST(replacing_is_allowed_for_a_child_that_nobody_else_uses)
