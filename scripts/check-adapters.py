@@ -47,8 +47,8 @@ SECTIONS = [
     ("init", r"^static void qbr_%d_init\(void\)$"),
     ("block_init", r"^block_init\(qbr_%d_init\);$"),
 ]
-# Callbacks that are the block layer's own.
-OWN_CALLBACKS = {"bdrv_has_zero_init_1"}
+# Callbacks that are the block layer's own, or the same for every filter.
+OWN_CALLBACKS = {"bdrv_has_zero_init_1", "qbr_filter_is_inserted", "qbr_filter_co_flush_to_os"}
 OPTIONAL = {"QEMU's headers", "wrappers", "option lists", "common members"}
 
 failed = 0
