@@ -237,6 +237,8 @@ uint64_t ceph_last_client(void);
 const char *ceph_client_log(void);
 /* A setting of all clients that are made from now on. */
 void ceph_setting(const char *key, const char *value);
+/* A setting of the configuration files. */
+void ceph_configure(const char *key, const char *value);
 /* A setting of the pool "rbd" for new images; to be made in the order of the keys. */
 void ceph_pool_setting(const char *key, const char *value);
 /* What nobody may do; NULL if nobody did. */

@@ -56,6 +56,8 @@ struct client {
     uint64_t number;
     bool connected;
     bool ended;
+    /* It has read its configuration files. */
+    bool configured;
     /* It was shut out. */
     bool blocked;
     unsigned handles;
