@@ -411,6 +411,18 @@ unsigned ceph_clients(void)
     return count;
 }
 
+void ceph_forget(void)
+{
+    struct client *client;
+
+    ceph_acquire();
+    for (client = clients; client; client = client->next) {
+        client->ended = true;
+    }
+    ceph_none_alive();
+    ceph_release_lock();
+}
+
 void ceph_wait_for_no_client(void)
 {
     ceph_acquire();

@@ -231,6 +231,8 @@ unsigned ceph_log_count(const char *part);
 /* Live clients; pool handles, completions, operations, replies that nobody has released, and watches. */
 unsigned ceph_clients(void);
 unsigned ceph_alive(void);
+/* What there is now stays, and is meant to. */
+void ceph_forget(void);
 /* The number of the client that was made last. */
 uint64_t ceph_last_client(void);
 /* What the client that was made last was told before it connected, a line per call. */

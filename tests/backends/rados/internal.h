@@ -33,6 +33,8 @@ void ceph_blocks(const char *what);
 void ceph_is_library_thread(void);
 /* Changes the number of things that are to be released. With the lock. */
 void ceph_count_alive(int change);
+/* There is none any more. With the lock. */
+void ceph_none_alive(void);
 __attribute__((format(printf, 1, 2))) void ceph_note(const char *format, ...);
 
 /* --- Clients and pools (client.c) ------------------------------------------------------------------------------------------ */
