@@ -4,8 +4,8 @@
 //! Changes of objects that nobody waits for any more: with `rados_osd_op_timeout` the library gives an operation up, but what it has
 //! sent may still be done when the cluster is back.
 //!
-//! So before another client gets the lock, or a snapshot is made, each of these objects is asked for once more. A server does what one
-//! client has sent for an object in that order: once it has answered, nothing older is on its way.
+//! So before another client gets the lock, or a snapshot is made, each of these objects is asked for once more, in order with its
+//! changes: a server does these in the order in which one client has sent them, so once it has answered nothing older is on its way.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -51,7 +51,7 @@ impl Image {
         }
         let start = |object: &u64| {
             let name = self.identity.names.name(*object);
-            Ok(self.reader.exists(rq, name.as_c_str()))
+            self.reader.exists_in_order(rq, name.as_c_str())
         };
         let answered = |object: &u64, ret| match Errno::check(ret) {
             Err(errno) if errno != Errno::ENOENT => Err(self.noted(errno)),

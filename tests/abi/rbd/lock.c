@@ -613,10 +613,10 @@ TEST(rbd_lock_is_not_given_away_before_the_object_of_a_write_without_answer_was_
     ceph_fail_object(ceph_data(IMAGE, 0), CEPH_WRITE, 0, 1, ETIMEDOUT);
     CHECK_INT(write_one(&bs), -ETIMEDOUT);
     /* Nor is it if there is no answer. */
-    ceph_fail_object(ceph_data(IMAGE, 0), CEPH_STAT, 0, CEPH_FOR_EVER, ETIMEDOUT);
+    ceph_fail_object(ceph_data(IMAGE, 0), CEPH_READ_OP, 0, CEPH_FOR_EVER, ETIMEDOUT);
     for (i = 1; i <= 3; i++) {
         /* Who asks too early, while the last answer is being looked at, asks again. */
-        while (ceph_count(CEPH_STAT) < i) {
+        while (ceph_log_count("stat ") < i) {
             CHECK_INT(tell(REQUEST), 1);
         }
         CHECK_INT(ceph_lock_holder(IMAGE), client);
@@ -633,6 +633,22 @@ TEST(rbd_lock_is_not_given_away_before_the_object_of_a_write_without_answer_was_
     rbd_close(&bs);
 }
 
+/* An object that is degraded, or being scrubbed, is read while writes to it wait. */
+TEST(rbd_lock_is_not_given_away_while_a_write_without_answer_waits)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_delay_object(ceph_data(IMAGE, 0), CEPH_WRITE, 0, 1, ETIMEDOUT);
+    CHECK_INT(write_one(&bs), -ETIMEDOUT);
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    /* Nothing, or it is done without the lock. */
+    ceph_do_delayed();
+    rbd_close(&bs);
+}
+
 TEST(rbd_close_leaves_the_lock_if_a_write_may_still_be_done)
 {
     BlockDriverState bs = { 0 };
@@ -643,7 +659,7 @@ TEST(rbd_close_leaves_the_lock_if_a_write_may_still_be_done)
     client = ceph_lock_holder(IMAGE);
     ceph_fail_object(ceph_data(IMAGE, 3), CEPH_REMOVE, 0, 1, ETIMEDOUT);
     CHECK_INT(rbd_discard(&bs, 3 * OBJECT, OBJECT), -ETIMEDOUT);
-    ceph_fail_object(ceph_data(IMAGE, 3), CEPH_STAT, 0, CEPH_FOR_EVER, ETIMEDOUT);
+    ceph_fail_object(ceph_data(IMAGE, 3), CEPH_READ_OP, 0, CEPH_FOR_EVER, ETIMEDOUT);
     rbd_close(&bs);
     /* Whoever takes it shuts this client out before. */
     CHECK_INT(ceph_lock_holder(IMAGE), client);

@@ -358,6 +358,22 @@ TEST(rbd_snapshot_whose_answer_was_lost_is_known_to_the_next_write)
     qiov_free(qiov);
 }
 
+/* The cluster does it when nobody waits for it any more. */
+TEST(rbd_snapshot_that_is_made_late_is_known_to_the_next_write)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(4096, 0);
+
+    rbd_node(&bs);
+    ceph_delay_object(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, ETIMEDOUT);
+    CHECK_INT(rbd_snapshot(&bs, "one"), -ETIMEDOUT);
+    CHECK_INT(ceph_image_snapshots(IMAGE), 0);
+    CHECK_INT(rbd_write(&bs, 0, qiov), 0);
+    CHECK_CONTAINS(ceph_log(), "0+4096 [1:1]");
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
 /* Nobody knows whether there is such a snapshot now; if there is, it needs its number. */
 TEST(rbd_snapshot_whose_answer_was_lost_keeps_its_number)
 {

@@ -77,6 +77,12 @@ void ceph_mode(enum ceph_call call, enum ceph_mode mode);
 void ceph_fail_object(const char *part, enum ceph_call call, int skip, int times, int error);
 /* The same, but what they do is done before. */
 void ceph_fail_object_late(const char *part, enum ceph_call call, int skip, int times, int error);
+/*
+ * The same, but what they do is done later: before the next change of the object, and before a read of it that waits for changes;
+ * or when the test says so.
+ */
+void ceph_delay_object(const char *part, enum ceph_call call, int skip, int times, int error);
+void ceph_do_delayed(void);
 void ceph_pass_objects(void);
 /* The next operation of a kind returns that, whatever it did. */
 void ceph_next_return(enum ceph_call call, int ret);

@@ -288,6 +288,8 @@ struct op {
     struct context context;
     uint64_t snap;
     struct completion *completion;
+    /* A read that waits for the changes before it. */
+    bool in_order;
     unsigned count;
     struct member *member;
     /* Snapshot numbers. */
@@ -301,6 +303,8 @@ struct op {
 
 /* Does the work; with the lock. What the operation returns. */
 int operation_perform(struct op *op);
+/* Changes of an object that were delayed are done. With the lock. */
+void operation_catch_up(int64_t pool, const char *namespace, const char *name);
 void operation_free(struct op *op);
 /* Ends an operation, and calls back. Without the lock. */
 void async_finish(struct op *op, int ret);
