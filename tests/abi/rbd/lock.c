@@ -599,6 +599,72 @@ TEST(rbd_lock_whose_taking_was_not_answered_is_given_back_to_who_asks_for_it)
     rbd_close(&bs);
 }
 
+/* Who asks for it would wait for a client that has nothing to give. */
+TEST(rbd_lock_that_is_not_ours_any_more_is_promised_to_nobody)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_wait_for(CEPH_NOTIFY, 1);
+    ceph_fail_object_late(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, ETIMEDOUT);
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    ceph_wait_for_watches(ceph_header(IMAGE), 1);
+    do {
+        CHECK_INT(tell(REQUEST), 1);
+    } while (ceph_was_answered());
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+    rbd_close(&bs);
+}
+
+/* The same, with a write whose object answers nothing. */
+TEST(rbd_lock_that_was_lost_with_a_write_without_answer_is_promised_to_nobody)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_wait_for(CEPH_NOTIFY, 1);
+    ceph_fail_object(ceph_data(IMAGE, 3), CEPH_WRITE, 0, 1, ETIMEDOUT);
+    CHECK_INT(rbd_write(&bs, 3 * OBJECT, qiov), -ETIMEDOUT);
+    ceph_fail_object(ceph_data(IMAGE, 3), CEPH_READ_OP, 0, CEPH_FOR_EVER, ETIMEDOUT);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    while (!warnings_reported()) {
+    }
+    CHECK_CONTAINS(warning_take(), "'a'");
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    CHECK_INT(tell(REQUEST), 1);
+    CHECK(!ceph_was_answered());
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
+/* It is under the new watch, so the others take its owner for alive. */
+TEST(rbd_lock_whose_renewal_was_not_answered_is_given_back_to_who_asks_for_it)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_wait_for(CEPH_NOTIFY, 1);
+    ceph_fail_object_late(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, ETIMEDOUT);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    while (!warnings_reported()) {
+    }
+    CHECK_CONTAINS(warning_take(), "'a'");
+    while (ceph_lock_holder(IMAGE)) {
+        CHECK_INT(tell(REQUEST), 1);
+    }
+    CHECK_INT(write_one(&bs), 0);
+    rbd_close(&bs);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+}
+
 /* The library gives a write up, but what it has sent may still be done. */
 TEST(rbd_lock_is_not_given_away_before_the_object_of_a_write_without_answer_was_asked_for)
 {

@@ -109,6 +109,8 @@ void ceph_release_all(void);
 unsigned ceph_tell(const char *object, const void *message, size_t length);
 /* The same as another client with this client's own number. */
 unsigned ceph_tell_as(uint64_t client, const char *object, const void *message, size_t length);
+/* Whether one of the acknowledgements of the last of these had an answer in it. */
+bool ceph_was_answered(void);
 /* The watches of an object are lost, as when the connection was. Waits for them to hear it; how many there were. */
 unsigned ceph_break_watches(const char *object, int error);
 /* The next watches are lost before they are there: the error comes before the call returns. */
