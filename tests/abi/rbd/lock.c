@@ -715,6 +715,90 @@ TEST(rbd_lock_is_not_given_away_while_a_write_without_answer_waits)
     rbd_close(&bs);
 }
 
+static int64_t write_third(BlockDriverState *bs)
+{
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    int64_t ret = rbd_write(bs, 3 * OBJECT, qiov);
+
+    qiov_free(qiov);
+    return ret;
+}
+
+/* A write that nobody waits for any more, while its object answers nothing. */
+static void lose_a_write(BlockDriverState *bs)
+{
+    CHECK_INT(write_one(bs), 0);
+    ceph_delay_object(ceph_data(IMAGE, 3), CEPH_WRITE, 0, 1, ETIMEDOUT);
+    CHECK_INT(write_third(bs), -ETIMEDOUT);
+    ceph_fail_object(ceph_data(IMAGE, 3), CEPH_READ_OP, 0, CEPH_FOR_EVER, ETIMEDOUT);
+}
+
+/* The lock is kept, and the image as it is, until that object answers. */
+static void check_knows_the_write(BlockDriverState *bs)
+{
+    CHECK_INT(write_one(bs), 0);
+    CHECK_INT(rbd.inactivate(bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    CHECK_INT(rbd_snapshot(bs, "one"), -ETIMEDOUT);
+    CHECK_INT(ceph_image_snapshots(IMAGE), 0);
+    ceph_pass_objects();
+    CHECK_INT(rbd.inactivate(bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    ceph_do_delayed();
+    CHECK_INT(ceph_count(CEPH_BLOCKLIST), 0);
+}
+
+TEST(rbd_reopened_node_knows_of_a_write_that_may_still_be_done)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = QBR_O_RDWR };
+
+    locked_node(&bs);
+    lose_a_write(&bs);
+    CHECK_INT(rbd.reopen_prepare(&state, NULL, NULL), 0);
+    rbd.reopen_commit(&state);
+    check_knows_the_write(&bs);
+    rbd_close(&bs);
+}
+
+/* The connection is another node's, too, so it is the same client that comes back. */
+TEST(rbd_node_with_a_connection_that_was_shared_knows_of_a_write_that_may_still_be_done)
+{
+    BlockDriverState bs = { 0 }, other = { 0 };
+
+    CHECK(!setenv("QBR_RBD_SHARE_CONNECTIONS", "1", 1));
+    ceph_image("b", OBJECT, ORDER, 0);
+    rbd_open_ok(&other, "pool=rbd,image=b", QBR_O_RDWR);
+    locked_node(&bs);
+    lose_a_write(&bs);
+    rbd.close(&bs);
+    rbd_open_ok(&bs, IMAGE_OPTIONS, QBR_O_RDWR);
+    CHECK_INT(ceph_clients(), 1);
+    check_knows_the_write(&bs);
+    rbd.close(&bs);
+    rbd_close(&other);
+}
+
+/* What a snapshot answers says nothing about changes. */
+TEST(rbd_node_of_a_snapshot_does_not_ask_for_a_write_that_may_still_be_done)
+{
+    BlockDriverState bs = { 0 }, other = { 0 }, old = { 0 };
+
+    CHECK(!setenv("QBR_RBD_SHARE_CONNECTIONS", "1", 1));
+    ceph_image("b", OBJECT, ORDER, 0);
+    rbd_open_ok(&other, "pool=rbd,image=b", QBR_O_RDWR);
+    locked_node(&bs);
+    CHECK_INT(rbd_snapshot(&bs, "old"), 0);
+    lose_a_write(&bs);
+    rbd.close(&bs);
+    rbd_open_ok(&old, IMAGE_OPTIONS ",snapshot=old", 0);
+    CHECK_INT(ceph_clients(), 1);
+    ceph_pass_objects();
+    rbd.close(&old);
+    ceph_lock_as(IMAGE, 0, "", "");
+    rbd_close(&other);
+}
+
 TEST(rbd_close_leaves_the_lock_if_a_write_may_still_be_done)
 {
     BlockDriverState bs = { 0 };
