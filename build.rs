@@ -74,7 +74,7 @@ fn rbd(out: &std::path::Path) {
         "aio_(read|write)_op_operate",
         "create_(read|write)_op",
         "release_(read|write)_op",
-        "read_op_(exec|read)",
+        "read_op_(assert_exists|exec|read)",
         "write_op_(assert_version|assert_exists|create|write|write_full|writesame|zero|truncate|remove|exec|set_alloc_hint2)",
         "watch3",
         "watch_flush",
@@ -84,7 +84,7 @@ fn rbd(out: &std::path::Path) {
         builder = builder.allowlist_function(format!("rados_{function}"));
     }
     builder
-        .allowlist_var("LIBRADOS_(CREATE_EXCLUSIVE|OPERATION_NOFLAG)")
+        .allowlist_var("LIBRADOS_(CREATE_EXCLUSIVE|OPERATION_(FULL_TRY|ORDER_READS_WRITES))")
         .blocklist_type("timespec|timeval|__time_t|__suseconds_t|__syscall_slong_t|time_t")
         .raw_line("use libc::time_t;")
         .generate()

@@ -6,6 +6,7 @@
 //! A few threads serve all nodes; they come when there is work and go when there is none.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,11 +35,14 @@ struct Pool {
 static POOL: Mutex<Pool> = Mutex::new(Pool { jobs: VecDeque::new(), idle: 0, threads: 0, waits: 0 });
 static WORK: Condvar = Condvar::new();
 
-/// Runs `call` on another thread and waits for its value; the coroutine sleeps meanwhile.
+/// Runs `call` on another thread, from here on; the future waits for its value, and the coroutine sleeps meanwhile.
 ///
 /// # Errors
 /// `EIO` if `call` panicked, or the error of starting a thread if there is none to run it.
-pub async fn spawn_blocking<T, F>(request: &Request, call: F) -> Result<T, Errno>
+pub fn spawn_blocking<T, F>(
+    request: &Request,
+    call: F,
+) -> impl Future<Output = Result<T, Errno>> + use<'_, T, F>
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
@@ -55,9 +59,11 @@ where
             drop(landing);
         }))
     });
-    done.await?;
-    let value = value.lock().unwrap_or_else(PoisonError::into_inner).take();
-    value.ok_or(Errno::EIO)
+    async move {
+        done.await?;
+        let value = value.lock().unwrap_or_else(PoisonError::into_inner).take();
+        value.ok_or(Errno::EIO)
+    }
 }
 
 /// As [`spawn_blocking`], for a call that only waits for something to happen, maybe for long: other calls don't wait for it.
@@ -149,6 +155,20 @@ mod tests {
     #[test]
     fn spawn_blocking_returns_the_value() {
         assert_eq!(block_on(async |rq| spawn_blocking(rq, || 42).await), Ok(Ok(42)));
+    }
+
+    #[test]
+    fn calls_of_one_request_are_under_way_together() {
+        let both = Arc::new(std::sync::Barrier::new(2));
+        let meet = || {
+            let both = Arc::clone(&both);
+            move || both.wait().is_leader()
+        };
+        let met = block_on(async |rq| {
+            let (one, other) = (spawn_blocking(rq, meet()), spawn_blocking(rq, meet()));
+            (one.await, other.await)
+        });
+        assert!(matches!(met, Ok((Ok(true), Ok(false)) | (Ok(false), Ok(true)))));
     }
 
     #[test]

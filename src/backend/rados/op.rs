@@ -14,11 +14,12 @@ use crate::host::Request;
 use crate::sys::rados::{
     rados_aio_ioctx_selfmanaged_snap_create, rados_aio_ioctx_selfmanaged_snap_remove, rados_aio_notify,
     rados_aio_read_op_operate, rados_aio_write_op_operate, rados_buffer_free, rados_completion_t,
-    rados_create_read_op, rados_create_write_op, rados_read_op_exec, rados_read_op_read,
-    rados_release_read_op, rados_release_write_op, rados_write_op_assert_exists,
+    rados_create_read_op, rados_create_write_op, rados_read_op_assert_exists, rados_read_op_exec,
+    rados_read_op_read, rados_release_read_op, rados_release_write_op, rados_write_op_assert_exists,
     rados_write_op_assert_version, rados_write_op_create, rados_write_op_exec, rados_write_op_remove,
     rados_write_op_truncate, rados_write_op_write, rados_write_op_write_full, rados_write_op_writesame,
-    rados_write_op_zero, LIBRADOS_CREATE_EXCLUSIVE,
+    rados_write_op_zero, LIBRADOS_CREATE_EXCLUSIVE, LIBRADOS_OPERATION_FULL_TRY,
+    LIBRADOS_OPERATION_ORDER_READS_WRITES,
 };
 
 /// What one member of a read brings.
@@ -67,6 +68,7 @@ pub struct ReadOp {
     // On their own in memory each, as the library keeps their addresses.
     #[expect(clippy::vec_box, reason = "the library keeps their addresses")]
     outputs: Vec<Box<Output>>,
+    in_order: bool,
 }
 
 impl ReadOp {
@@ -77,7 +79,32 @@ impl ReadOp {
     pub fn new() -> Result<Self, Errno> {
         // SAFETY: no precondition.
         let raw = unsafe { rados_create_read_op() };
-        NonNull::new(raw).map(|raw| Self { raw, outputs: Vec::new() }).ok_or(Errno::ENOMEM)
+        NonNull::new(raw).map(|raw| Self { raw, outputs: Vec::new(), in_order: false }).ok_or(Errno::ENOMEM)
+    }
+
+    /// Is answered behind all changes of the object that this client has sent before, also those that it has given up. A server answers
+    /// other reads while a change waits: for a copy that is missing, or for a scrub. Not for snapshots of objects.
+    #[must_use]
+    pub fn in_order(mut self) -> Self {
+        self.in_order = true;
+        self
+    }
+
+    /// The flags of the operation.
+    fn flags(&self) -> c_int {
+        if !self.in_order {
+            return 0;
+        }
+        // In a full pool the library holds back what is in order with changes, unless it is to be tried.
+        c_int::try_from(LIBRADOS_OPERATION_ORDER_READS_WRITES | LIBRADOS_OPERATION_FULL_TRY).unwrap_or(0)
+    }
+
+    /// The object must exist: `ENOENT`.
+    #[must_use]
+    pub fn assert_exists(self) -> Self {
+        // SAFETY: the operation is ours.
+        unsafe { rados_read_op_assert_exists(self.raw.as_ptr()) }
+        self
     }
 
     /// Adds a call of a method.
@@ -315,8 +342,9 @@ impl PoolHandle {
     pub async fn ask(&self, rq: &Request, object: &CStr, mut op: ReadOp) -> Result<Replies, Errno> {
         let outputs = std::mem::take(&mut op.outputs);
         let pending = self.submit_with(rq, outputs, |io, completion, _| {
+            let (raw, object, flags) = (op.raw.as_ptr(), object.as_ptr(), op.flags());
             // SAFETY: handle and operation are valid, the library copies the name, and the places of the operation outlive it.
-            unsafe { rados_aio_read_op_operate(op.raw.as_ptr(), io, completion, object.as_ptr(), 0) }
+            unsafe { rados_aio_read_op_operate(raw, io, completion, object, flags) }
         });
         drop(op);
         let (outputs, version, result) = pending.land().await;
@@ -325,6 +353,19 @@ impl PoolHandle {
             Errno::check(output.result.into())?;
         }
         Ok(Replies { outputs, version })
+    }
+
+    /// Asks whether the object exists, 0 or `ENOENT`, behind all changes of it that this client has sent before.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn exists_in_order(&self, rq: &Request, object: &CStr) -> Result<Operation, Errno> {
+        let op = ReadOp::new()?.in_order().assert_exists();
+        Ok(self.submit(rq, |io, completion| {
+            let (raw, object, flags) = (op.raw.as_ptr(), object.as_ptr(), op.flags());
+            // SAFETY: handle and operation are valid, the library copies the name, and the operation brings nothing.
+            unsafe { rados_aio_read_op_operate(raw, io, completion, object, flags) }
+        }))
     }
 
     /// Submits changes.

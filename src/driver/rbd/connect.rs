@@ -19,12 +19,13 @@ pub(super) fn connect(options: &Options, key: Option<&CString>) -> Result<Cluste
     let user = options.user.as_deref();
     let failed = |errno| Error::Connect { user: user_name(user), errno };
     let cluster = Cluster::new(user).map_err(failed)?;
+    let usual = TUNED.map(|(name, _)| cluster.get(name));
     let read = cluster.read_conf(options.conf.as_deref());
     // Without a name it is no error that there is no file: everything may stand in the options.
     if let (Some(file), Err(errno)) = (&options.conf, read) {
         return Err(Error::Conf { file: text(file), errno });
     }
-    tune(&cluster);
+    tune(&cluster, &usual);
     for (name, value) in options.settings(key) {
         cluster.set(name, value).map_err(|errno| {
             // As in the C driver a key/value pair that can't be set is a wrong argument, whatever the library says.
@@ -36,19 +37,24 @@ pub(super) fn connect(options: &Options, key: Option<&CString>) -> Result<Cluste
     Ok(cluster)
 }
 
-/// Makes settings that suit a block driver better than those of the library. Only a library that doesn't know one refuses it. Those of
-/// the node come later, and win.
-fn tune(cluster: &Cluster) {
+/// Settings that suit a block driver better than those of the library.
+const TUNED: [(&CStr, &CStr); 3] = [
     // A guest's own queue is the limit of what is in flight: at its own limit the library has whoever submits wait, which would be an
     // event loop.
-    for limit in [c"objecter_inflight_ops", c"objecter_inflight_op_bytes"] {
-        ignore(cluster.set(limit, c"0"));
-    }
+    (c"objecter_inflight_ops", c"0"),
+    (c"objecter_inflight_op_bytes", c"0"),
     // How many bytes a connection receives at once, of small messages: a reply with 4 KiB of data then takes one call of the kernel
     // instead of two or three, and often brings the next one along. The library has a buffer of twice that size per connection.
-    let (prefetch, usual) = (c"ms_tcp_prefetch_max_size", c"4096");
-    if cluster.get(prefetch).as_deref() == Some(usual) {
-        ignore(cluster.set(prefetch, c"16384"));
+    (c"ms_tcp_prefetch_max_size", c"16384"),
+];
+
+/// Makes those settings that the configuration has left as is `usual`. What is set here would win over it; those of the node come
+/// later, and win. Only a library that doesn't know one refuses it.
+fn tune(cluster: &Cluster, usual: &[Option<CString>; TUNED.len()]) {
+    for ((name, value), usual) in TUNED.iter().zip(usual) {
+        if cluster.get(name) == *usual {
+            ignore(cluster.set(name, value));
+        }
     }
 }
 

@@ -293,7 +293,7 @@ impl Maker<'_> {
     ) -> Result<(), Errno> {
         let mut tries: u32 = 0;
         loop {
-            let op = ReadOp::new()?.read(HEADER_SIZE);
+            let op = ReadOp::new()?.in_order().read(HEADER_SIZE);
             let (mut names, op) = match self.finder.pool.ask(self.finder.rq, names::DIRECTORY, op).await {
                 Ok(replies) => {
                     let bytes = replies.bytes(0);
@@ -346,13 +346,13 @@ impl Maker<'_> {
 
     /// Whether an object is surely not there.
     async fn is_missing(&self, object: &CStr) -> bool {
-        let there = self.finder.pool.exists(self.finder.rq, object).await.and_then(Errno::check);
-        there.is_err_and(|errno| errno == Errno::ENOENT)
+        let Ok(asked) = self.finder.pool.exists_in_order(self.finder.rq, object) else { return false };
+        asked.await.and_then(Errno::check).is_err_and(|errno| errno == Errno::ENOENT)
     }
 
     /// Removes an object of that content: one of the same name may be another client's.
     async fn remove_own(&self, object: &CStr, content: &[u8]) -> Result<(), Errno> {
-        let op = ReadOp::new()?.read(HEADER_SIZE);
+        let op = ReadOp::new()?.in_order().read(HEADER_SIZE);
         let there = self.finder.pool.ask(self.finder.rq, object, op).await?;
         if there.bytes(0) != content {
             return Ok(());

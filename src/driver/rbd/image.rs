@@ -75,7 +75,7 @@ pub(super) struct Image {
     announcing: AtomicU32,
     pub(super) gate: Gate<Head>,
     /// What was sent and may still be done, although nobody waits for it.
-    pub(super) unanswered: Unanswered,
+    pub(super) unanswered: Arc<Unanswered>,
     /// The lock is ours, and was not lost since.
     pub(super) owns: AtomicBool,
     /// The lock may be ours although no write relies on it: its cluster has not answered.
@@ -109,8 +109,8 @@ pub(super) struct Parts {
 }
 
 impl Image {
-    /// An image whose header has just been read.
-    pub(super) fn new(parts: Parts) -> Self {
+    /// An image whose header has just been read. `unanswered` is what its connection has sent before.
+    pub(super) fn new(parts: Parts, unanswered: Arc<Unanswered>) -> Self {
         Self {
             name: parts.name,
             kind: parts.kind,
@@ -127,7 +127,7 @@ impl Image {
             deaf: AtomicBool::new(false),
             announcing: AtomicU32::new(0),
             gate: Gate::new(parts.head),
-            unanswered: Unanswered::default(),
+            unanswered,
             owns: AtomicBool::new(false),
             lease: Gate::new(Lease::default()),
             seen: Mutex::new(None),

@@ -303,7 +303,8 @@ impl Image {
         if self.await_unanswered(rq).await.is_err() {
             // What was sent could be done beside the next owner's writes. Closing leaves the lock, too: who takes it then shuts this
             // client out before.
-            self.undecided.store(true, Ordering::Release);
+            let lease = self.lease.exclusive(rq).await;
+            self.undecided.store(lease.map_or(true, |lease| lease.handle.is_some()), Ordering::Release);
             return false;
         }
         let map = head.map.take();
@@ -311,7 +312,11 @@ impl Image {
             ignore(self.finder(rq).call(map.object(), &lock::unlock(b"")).await);
         }
         let Ok(mut lease) = self.lease.exclusive(rq).await else { return map.is_some() };
-        let Some(handle) = lease.handle else { return map.is_some() };
+        let Some(handle) = lease.handle else {
+            // There is none that could be ours, so nobody is to be promised one.
+            self.undecided.store(false, Ordering::Release);
+            return map.is_some();
+        };
         let unlocked = self.call_header(rq, &lock::unlock(&lock::auto_cookie(handle))).await;
         // It is nobody's, or that of a client that was shut out, which the next one breaks.
         let is_over = |errno| errno == Errno::ENOENT || self.noted(errno).code() == libc::ESHUTDOWN;
@@ -331,7 +336,10 @@ impl Image {
         match self.call_header(rq, &lock::set_cookie(&old_cookie, lock::AUTO_TAG, &new_cookie)).await {
             Ok(()) => lease.handle = Some(new),
             Err(errno) => {
-                lease.handle = None;
+                // Without an answer it may be ours under the new watch, so the others would wait for this client.
+                let undecided = errno.code() == libc::ETIMEDOUT;
+                lease.handle = undecided.then_some(new);
+                self.undecided.store(undecided, Ordering::Release);
                 self.noted(errno);
                 // With the lease still in hand: it may be taken anew right afterwards.
                 self.lose_lock();

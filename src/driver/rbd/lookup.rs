@@ -58,9 +58,10 @@ pub(super) struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// Asks one object several things at once.
+    /// Asks one object several things at once, in order with changes of our own: one that was given up may still be done, and what was
+    /// read before would not be what the header says.
     pub(super) async fn ask(&self, object: &CStr, calls: &[Call]) -> Result<Replies, Errno> {
-        let mut op = ReadOp::new()?;
+        let mut op = ReadOp::new()?.in_order();
         for call in calls {
             op = op.exec(call.class(), call.method(), call.input());
         }
@@ -207,7 +208,7 @@ impl Finder<'_> {
 
     /// The header of a format 1 image.
     async fn header1(&self, header: &CStr) -> Result<format1::Header, Error> {
-        let op = ReadOp::new()?.read(HEADER_SIZE);
+        let op = ReadOp::new()?.in_order().read(HEADER_SIZE);
         let replies = self.pool.ask(self.rq, header, op).await?;
         Ok(format1::Header::decode(replies.bytes(0))?)
     }

@@ -72,12 +72,12 @@ pub fn open(
     let key = options.key_secret.as_deref().map(secret).transpose()?.map(Key);
     let connection = Connection::new(&options, key.as_ref())?;
     let pool = pool(connection.cluster(), &options)?;
-    let opened = match open_image(&pool, &options, access) {
+    let opened = match open_image(&pool, &options, access, &connection) {
         // DIVERGES: an image that may only be read is opened read-only, where its user allows that.
         Err(error) if access.writable && is_read_only(error.errno()) => {
             // The first error is the one to report if the user wants no read-only node.
             let Ok(()) = allow_read_only("the image can only be read") else { return Err(error) };
-            open_image(&pool, &options, Access { writable: false })
+            open_image(&pool, &options, Access { writable: false }, &connection)
         }
         opened => opened,
     };
@@ -85,8 +85,8 @@ pub fn open(
     Ok(Rbd::new(opened, options, connection, key))
 }
 
-/// Makes the node that takes `old`'s place, with other access to the same image. The connection stays, unless it was shut out of
-/// the cluster: then this is the way to go on.
+/// Makes the node that takes `old`'s place, with other access to the same image. The connection stays, unless it is of no use any more:
+/// then this is the way to go on.
 ///
 /// # Errors
 /// As for [`open`].
@@ -95,11 +95,11 @@ pub fn reopen(old: &Rbd, access: Access) -> Result<Rbd, Error> {
         return Err(Error::SnapshotIsReadOnly(text(snapshot)));
     }
     let mut connection = old.connection.clone();
-    if connection.cluster().is_shut_out() {
+    if !connection.is_of_use() {
         connection = Connection::new(&old.options, old.key.as_ref())?;
     }
     let pool = pool(connection.cluster(), &old.options)?;
-    let opened = open_image(&pool, &old.options, access);
+    let opened = open_image(&pool, &old.options, access, &connection);
     let opened = opened.inspect_err(|error| connection.note(error.errno()))?;
     Ok(Rbd::new(opened, old.options.clone(), connection, old.key.clone()))
 }
@@ -109,9 +109,10 @@ fn open_image(
     pool: &PoolHandle,
     options: &Options,
     access: Access,
+    connection: &Connection,
 ) -> Result<(Arc<Image>, Option<Probe>), Error> {
-    let image = run(async |rq| find(rq, pool, options, access).await)?;
-    let image = Arc::new(image);
+    let parts = run(async |rq| find(rq, pool, options, access).await)?;
+    let image = Arc::new(Image::new(parts, Arc::clone(connection.unanswered())));
     match watch::begin(&image) {
         Ok(()) => {
             // What has changed between the first look and the watch. Nobody else uses the image yet.
@@ -141,7 +142,7 @@ fn run<T>(start: impl AsyncFnOnce(&Request) -> Result<T, Error>) -> Result<T, Er
 }
 
 /// Finds the image and reads its header.
-async fn find(rq: &Request, pool: &PoolHandle, options: &Options, access: Access) -> Result<Image, Error> {
+async fn find(rq: &Request, pool: &PoolHandle, options: &Options, access: Access) -> Result<Parts, Error> {
     let name = &options.image;
     let meta = enter_namespace(rq, pool, options).await?;
     let finder = Finder { rq, pool: &meta };
@@ -190,7 +191,7 @@ async fn find(rq: &Request, pool: &PoolHandle, options: &Options, access: Access
     })?;
     let remover = writer(&data, snapshot, &state)?.also_when_full();
     let writer = writer(&data, snapshot, &state)?;
-    Ok(Image::new(Parts {
+    Ok(Parts {
         name: name.clone(),
         kind,
         header,
@@ -201,7 +202,7 @@ async fn find(rq: &Request, pool: &PoolHandle, options: &Options, access: Access
         writable: access.writable,
         size,
         head: Head { writer, remover, state, snapshots, operations, map: None },
-    }))
+    })
 }
 
 /// The pool as seen in the namespace of the options.

@@ -6,6 +6,9 @@
 //! A connection has threads and sockets of its own, which add up with many disks. Nodes share one if they connect in exactly the
 //! same way and are about different images: the cluster knows a client by its connection, and two nodes of one image have to be
 //! two clients. One that the cluster has shut out gets no new nodes.
+//!
+//! What a connection has sent for an image, and was not answered, stays with it when the image's node goes: the next one is the same
+//! client, and nobody shuts that out before it goes on.
 
 use std::env;
 use std::ffi::CString;
@@ -15,6 +18,7 @@ use super::connect::connect;
 use super::error::Error;
 use super::options::Options;
 use super::state::Key;
+use super::unanswered::Unanswered;
 use crate::backend::rados::Cluster;
 use crate::errno::Errno;
 
@@ -40,7 +44,7 @@ type Name = (CString, CString, CString);
 struct Entry {
     way: Way,
     cluster: Weak<Cluster>,
-    images: Vec<Weak<Name>>,
+    images: Vec<(Name, Arc<Unanswered>)>,
 }
 
 static SHARED: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
@@ -49,8 +53,8 @@ static SHARED: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     cluster: Arc<Cluster>,
-    /// While this is there nobody else gets the connection for the same image.
-    _image: Arc<Name>,
+    /// What was sent for the image. While a node has this nobody else gets the connection for the same image.
+    unanswered: Arc<Unanswered>,
 }
 
 impl Connection {
@@ -59,11 +63,14 @@ impl Connection {
     /// # Errors
     /// As [`connect`].
     pub(super) fn new(options: &Options, key: Option<&Key>) -> Result<Self, Error> {
-        let image = Arc::new((options.pool.clone(), options.namespace.clone(), options.image.clone()));
-        let new = || connect(options, key.map(|key| &key.0)).map(Arc::new);
+        let new = || {
+            let cluster = Arc::new(connect(options, key.map(|key| &key.0))?);
+            Ok(Self { cluster, unanswered: Arc::default() })
+        };
         if env::var_os(VARIABLE).is_none_or(|value| value != "1") {
-            return Ok(Self { cluster: new()?, _image: image });
+            return new();
         }
+        let image = (options.pool.clone(), options.namespace.clone(), options.image.clone());
         let way = Way {
             conf: options.conf.clone(),
             user: options.user.clone(),
@@ -76,18 +83,37 @@ impl Connection {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.retain(|entry| entry.cluster.strong_count() > 0);
         for entry in shared.iter_mut().filter(|entry| entry.way == way) {
-            entry.images.retain(|other| other.strong_count() > 0);
-            let is_free = !entry.images.iter().filter_map(Weak::upgrade).any(|other| other == image);
-            let cluster = entry.cluster.upgrade().filter(|cluster| is_free && !cluster.is_shut_out());
-            if let Some(cluster) = cluster {
-                entry.images.push(Arc::downgrade(&image));
-                return Ok(Self { cluster, _image: image });
+            let Some(cluster) = entry.cluster.upgrade() else { continue };
+            // Without a node there is one share left, ours.
+            let has_node = |unanswered: &Arc<Unanswered>| Arc::strong_count(unanswered) > 1;
+            entry.images.retain(|(_, unanswered)| has_node(unanswered) || !unanswered.is_empty());
+            let known =
+                entry.images.iter().find(|(other, _)| *other == image).map(|(_, unanswered)| unanswered);
+            if known.is_some_and(has_node) {
+                continue;
+            }
+            let connection = Self { cluster, unanswered: known.map(Arc::clone).unwrap_or_default() };
+            if connection.is_of_use() {
+                if known.is_none() {
+                    entry.images.push((image, Arc::clone(&connection.unanswered)));
+                }
+                return Ok(connection);
             }
         }
-        let cluster = new()?;
-        let images = vec![Arc::downgrade(&image)];
-        shared.push(Entry { way, cluster: Arc::downgrade(&cluster), images });
-        Ok(Self { cluster, _image: image })
+        let connection = new()?;
+        let images = vec![(image, Arc::clone(&connection.unanswered))];
+        shared.push(Entry { way, cluster: Arc::downgrade(&connection.cluster), images });
+        Ok(connection)
+    }
+
+    /// Whether a node can go on with it: the cluster has not shut it out, and need not do that before anybody else writes.
+    pub(super) fn is_of_use(&self) -> bool {
+        !self.cluster.is_shut_out() && !self.unanswered.is_full()
+    }
+
+    /// What was sent for the image and may still be done.
+    pub(super) fn unanswered(&self) -> &Arc<Unanswered> {
+        &self.unanswered
     }
 
     /// Looks at why an image could not be opened: that this client was shut out nobody else may have noticed yet. The next

@@ -5,7 +5,8 @@
 //! format document, section 18.
 
 use std::ffi::CString;
-use std::sync::atomic::Ordering;
+use std::iter;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use super::connect::text;
@@ -282,18 +283,25 @@ impl Rbd {
         let pool = Arc::new(self.image.reader.with_snapshots(context.seq(), context.ids())?);
         let count = layout.object_count(size);
         let names = Arc::new(self.image.identity.names.clone());
+        let next = Arc::new(AtomicU64::new(0));
         // The library has no call for it that doesn't block.
-        let workers = (0..ROLL_BACK_AT_A_TIME).map(|worker| {
-            let (pool, names) = (Arc::clone(&pool), Arc::clone(&names));
-            let start = u64::try_from(worker).unwrap_or(0);
+        let workers = (0..ROLL_BACK_AT_A_TIME).map(|_| {
+            let (pool, names, next) = (Arc::clone(&pool), Arc::clone(&names), Arc::clone(&next));
             spawn_blocking(rq, move || {
-                let mut objects = (start..count).step_by(ROLL_BACK_AT_A_TIME);
+                let mut objects = iter::from_fn(|| {
+                    Some(next.fetch_add(1, Ordering::Relaxed)).filter(|object| *object < count)
+                });
                 objects.try_for_each(|object| {
-                    pool.roll_back(names.name(object).as_c_str(), id).map_err(|errno| (object, errno))
+                    pool.roll_back(names.name(object).as_c_str(), id).map_err(|errno| {
+                        // The others stop, too.
+                        next.store(count, Ordering::Relaxed);
+                        (object, errno)
+                    })
                 })
             })
         });
         let mut result = Ok(());
+        // All of them begin before the first one is waited for.
         for worker in workers.collect::<Vec<_>>() {
             let ended = |(object, errno)| self.image.ended(object, Err(errno));
             result = result.and(worker.await.and_then(|done| done.or_else(ended)));

@@ -4,6 +4,7 @@
 //! What an open rbd node keeps.
 
 use std::ffi::CString;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::Arc;
@@ -93,15 +94,22 @@ impl Rbd {
         let Self { image, options, connection, pool, .. } = self;
         drop(pool);
         let (done, ended) = mpsc::channel::<()>();
+        // A thread that can't be had drops what it was to do, here: that would end the watch and the connection in the main loop, which
+        // takes as long as the cluster is away. So both are kept for ever then, and the lock with them, until somebody asks for it.
+        let kept = ManuallyDrop::new((image, connection));
         let end = move || {
+            let (image, connection) = ManuallyDrop::into_inner(kept);
             image.hand_over();
             image.lookout.close();
             drop(image);
             drop(connection);
             drop(done);
         };
-        // Without a thread the connection is leaked, and others take its lock when its watch expires.
         if spawn_thread("qbr-rbd-close", end).is_err() {
+            qemu::report_warning(&format!(
+                "rbd image '{}' stays connected, as there is no thread to close it",
+                options.image.to_string_lossy()
+            ));
             return;
         }
         if ended.recv_timeout(CLOSE_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout) {

@@ -166,6 +166,12 @@ static void fail_late(enum ceph_call call, unsigned skip, int error)
     ceph_fail_object_late("", call, skip, 1, error);
 }
 
+/* It is done when nobody waits for it any more. */
+static void delay(enum ceph_call call, unsigned skip, int error)
+{
+    ceph_delay_object("", call, skip, 1, error);
+}
+
 /* Whatever fails: the next try succeeds, so nothing was left behind. */
 static void check_takes_back(enum ceph_call call, const char *format,
                              void (*fail)(enum ceph_call call, unsigned skip, int error), int with)
@@ -187,6 +193,7 @@ static void check_takes_back(enum ceph_call call, const char *format,
         CHECK(error);
         error_free(error);
         ceph_pass_objects();
+        ceph_do_delayed();
         CHECK(!ceph_image_exists("a"));
         CHECK_INT(ceph_objects(), before);
     }
@@ -221,6 +228,16 @@ TEST(rbd_create_whose_answer_is_lost_takes_back_what_it_has_made)
 TEST(rbd_create_of_format1_whose_answer_is_lost_takes_back_what_it_has_made)
 {
     check_takes_back(CEPH_WRITE_OP, "1", fail_late, ETIMEDOUT);
+}
+
+TEST(rbd_create_whose_changes_are_made_late_takes_them_back)
+{
+    check_takes_back(CEPH_WRITE_OP, "2", delay, ETIMEDOUT);
+}
+
+TEST(rbd_create_of_format1_whose_changes_are_made_late_takes_them_back)
+{
+    check_takes_back(CEPH_WRITE_OP, "1", delay, ETIMEDOUT);
 }
 
 /* Another client makes one of that name meanwhile: nobody knows whose object there is, but by what it holds. */

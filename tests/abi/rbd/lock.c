@@ -599,6 +599,72 @@ TEST(rbd_lock_whose_taking_was_not_answered_is_given_back_to_who_asks_for_it)
     rbd_close(&bs);
 }
 
+/* Who asks for it would wait for a client that has nothing to give. */
+TEST(rbd_lock_that_is_not_ours_any_more_is_promised_to_nobody)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_wait_for(CEPH_NOTIFY, 1);
+    ceph_fail_object_late(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, ETIMEDOUT);
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    ceph_wait_for_watches(ceph_header(IMAGE), 1);
+    do {
+        CHECK_INT(tell(REQUEST), 1);
+    } while (ceph_was_answered());
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+    rbd_close(&bs);
+}
+
+/* The same, with a write whose object answers nothing. */
+TEST(rbd_lock_that_was_lost_with_a_write_without_answer_is_promised_to_nobody)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_wait_for(CEPH_NOTIFY, 1);
+    ceph_fail_object(ceph_data(IMAGE, 3), CEPH_WRITE, 0, 1, ETIMEDOUT);
+    CHECK_INT(rbd_write(&bs, 3 * OBJECT, qiov), -ETIMEDOUT);
+    ceph_fail_object(ceph_data(IMAGE, 3), CEPH_READ_OP, 0, CEPH_FOR_EVER, ETIMEDOUT);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    while (!warnings_reported()) {
+    }
+    CHECK_CONTAINS(warning_take(), "'a'");
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    CHECK_INT(tell(REQUEST), 1);
+    CHECK(!ceph_was_answered());
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
+/* It is under the new watch, so the others take its owner for alive. */
+TEST(rbd_lock_whose_renewal_was_not_answered_is_given_back_to_who_asks_for_it)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_wait_for(CEPH_NOTIFY, 1);
+    ceph_fail_object_late(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, ETIMEDOUT);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    while (!warnings_reported()) {
+    }
+    CHECK_CONTAINS(warning_take(), "'a'");
+    while (ceph_lock_holder(IMAGE)) {
+        CHECK_INT(tell(REQUEST), 1);
+    }
+    CHECK_INT(write_one(&bs), 0);
+    rbd_close(&bs);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+}
+
 /* The library gives a write up, but what it has sent may still be done. */
 TEST(rbd_lock_is_not_given_away_before_the_object_of_a_write_without_answer_was_asked_for)
 {
@@ -613,10 +679,10 @@ TEST(rbd_lock_is_not_given_away_before_the_object_of_a_write_without_answer_was_
     ceph_fail_object(ceph_data(IMAGE, 0), CEPH_WRITE, 0, 1, ETIMEDOUT);
     CHECK_INT(write_one(&bs), -ETIMEDOUT);
     /* Nor is it if there is no answer. */
-    ceph_fail_object(ceph_data(IMAGE, 0), CEPH_STAT, 0, CEPH_FOR_EVER, ETIMEDOUT);
+    ceph_fail_object(ceph_data(IMAGE, 0), CEPH_READ_OP, 0, CEPH_FOR_EVER, ETIMEDOUT);
     for (i = 1; i <= 3; i++) {
         /* Who asks too early, while the last answer is being looked at, asks again. */
-        while (ceph_count(CEPH_STAT) < i) {
+        while (ceph_log_count("stat ") < i) {
             CHECK_INT(tell(REQUEST), 1);
         }
         CHECK_INT(ceph_lock_holder(IMAGE), client);
@@ -633,6 +699,106 @@ TEST(rbd_lock_is_not_given_away_before_the_object_of_a_write_without_answer_was_
     rbd_close(&bs);
 }
 
+/* An object that is degraded, or being scrubbed, is read while writes to it wait. */
+TEST(rbd_lock_is_not_given_away_while_a_write_without_answer_waits)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    CHECK_INT(write_one(&bs), 0);
+    ceph_delay_object(ceph_data(IMAGE, 0), CEPH_WRITE, 0, 1, ETIMEDOUT);
+    CHECK_INT(write_one(&bs), -ETIMEDOUT);
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    /* Nothing, or it is done without the lock. */
+    ceph_do_delayed();
+    rbd_close(&bs);
+}
+
+static int64_t write_third(BlockDriverState *bs)
+{
+    QEMUIOVector *qiov = qiov_bytes(512, 0);
+    int64_t ret = rbd_write(bs, 3 * OBJECT, qiov);
+
+    qiov_free(qiov);
+    return ret;
+}
+
+/* A write that nobody waits for any more, while its object answers nothing. */
+static void lose_a_write(BlockDriverState *bs)
+{
+    CHECK_INT(write_one(bs), 0);
+    ceph_delay_object(ceph_data(IMAGE, 3), CEPH_WRITE, 0, 1, ETIMEDOUT);
+    CHECK_INT(write_third(bs), -ETIMEDOUT);
+    ceph_fail_object(ceph_data(IMAGE, 3), CEPH_READ_OP, 0, CEPH_FOR_EVER, ETIMEDOUT);
+}
+
+/* The lock is kept, and the image as it is, until that object answers. */
+static void check_knows_the_write(BlockDriverState *bs)
+{
+    CHECK_INT(write_one(bs), 0);
+    CHECK_INT(rbd.inactivate(bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    CHECK_INT(rbd_snapshot(bs, "one"), -ETIMEDOUT);
+    CHECK_INT(ceph_image_snapshots(IMAGE), 0);
+    ceph_pass_objects();
+    CHECK_INT(rbd.inactivate(bs), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    ceph_do_delayed();
+    CHECK_INT(ceph_count(CEPH_BLOCKLIST), 0);
+}
+
+TEST(rbd_reopened_node_knows_of_a_write_that_may_still_be_done)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = QBR_O_RDWR };
+
+    locked_node(&bs);
+    lose_a_write(&bs);
+    CHECK_INT(rbd.reopen_prepare(&state, NULL, NULL), 0);
+    rbd.reopen_commit(&state);
+    check_knows_the_write(&bs);
+    rbd_close(&bs);
+}
+
+/* The connection is another node's, too, so it is the same client that comes back. */
+TEST(rbd_node_with_a_connection_that_was_shared_knows_of_a_write_that_may_still_be_done)
+{
+    BlockDriverState bs = { 0 }, other = { 0 };
+
+    CHECK(!setenv("QBR_RBD_SHARE_CONNECTIONS", "1", 1));
+    ceph_image("b", OBJECT, ORDER, 0);
+    rbd_open_ok(&other, "pool=rbd,image=b", QBR_O_RDWR);
+    locked_node(&bs);
+    lose_a_write(&bs);
+    rbd.close(&bs);
+    rbd_open_ok(&bs, IMAGE_OPTIONS, QBR_O_RDWR);
+    CHECK_INT(ceph_clients(), 1);
+    check_knows_the_write(&bs);
+    rbd.close(&bs);
+    rbd_close(&other);
+}
+
+/* What a snapshot answers says nothing about changes. */
+TEST(rbd_node_of_a_snapshot_does_not_ask_for_a_write_that_may_still_be_done)
+{
+    BlockDriverState bs = { 0 }, other = { 0 }, old = { 0 };
+
+    CHECK(!setenv("QBR_RBD_SHARE_CONNECTIONS", "1", 1));
+    ceph_image("b", OBJECT, ORDER, 0);
+    rbd_open_ok(&other, "pool=rbd,image=b", QBR_O_RDWR);
+    locked_node(&bs);
+    CHECK_INT(rbd_snapshot(&bs, "old"), 0);
+    lose_a_write(&bs);
+    rbd.close(&bs);
+    rbd_open_ok(&old, IMAGE_OPTIONS ",snapshot=old", 0);
+    CHECK_INT(ceph_clients(), 1);
+    ceph_pass_objects();
+    rbd.close(&old);
+    ceph_lock_as(IMAGE, 0, "", "");
+    rbd_close(&other);
+}
+
 TEST(rbd_close_leaves_the_lock_if_a_write_may_still_be_done)
 {
     BlockDriverState bs = { 0 };
@@ -643,7 +809,7 @@ TEST(rbd_close_leaves_the_lock_if_a_write_may_still_be_done)
     client = ceph_lock_holder(IMAGE);
     ceph_fail_object(ceph_data(IMAGE, 3), CEPH_REMOVE, 0, 1, ETIMEDOUT);
     CHECK_INT(rbd_discard(&bs, 3 * OBJECT, OBJECT), -ETIMEDOUT);
-    ceph_fail_object(ceph_data(IMAGE, 3), CEPH_STAT, 0, CEPH_FOR_EVER, ETIMEDOUT);
+    ceph_fail_object(ceph_data(IMAGE, 3), CEPH_READ_OP, 0, CEPH_FOR_EVER, ETIMEDOUT);
     rbd_close(&bs);
     /* Whoever takes it shuts this client out before. */
     CHECK_INT(ceph_lock_holder(IMAGE), client);

@@ -36,14 +36,30 @@ TEST(rbd_open_without_a_configuration_file_goes_on)
     rbd_open_fails(IMAGE_OPTIONS ",conf=/no.conf", 0, ENOENT, "/no.conf");
 }
 
-TEST(rbd_open_keeps_what_was_configured_about_receiving)
+TEST(rbd_open_keeps_what_was_configured)
 {
     BlockDriverState bs = { 0 };
 
     ceph_image(IMAGE, OBJECT, ORDER, 0);
-    ceph_setting("ms_tcp_prefetch_max_size", "65536");
+    ceph_configure("ms_tcp_prefetch_max_size", "65536");
     rbd_open_ok(&bs, IMAGE_OPTIONS, 0);
     CHECK_TEXT(ceph_client_log(), "create (default)\nconf (default)\n" LIMITS);
+    rbd_close(&bs);
+    ceph_configure("objecter_inflight_ops", "100");
+    rbd_open_ok(&bs, IMAGE_OPTIONS, 0);
+    CHECK_TEXT(ceph_client_log(), "create (default)\nconf (default)\nset objecter_inflight_op_bytes=0\n");
+    rbd_close(&bs);
+}
+
+/* What is usual may change with the library. */
+TEST(rbd_open_changes_settings_that_nobody_configured_whatever_they_are)
+{
+    BlockDriverState bs = { 0 };
+
+    ceph_image(IMAGE, OBJECT, ORDER, 0);
+    ceph_setting("ms_tcp_prefetch_max_size", "8192");
+    rbd_open_ok(&bs, IMAGE_OPTIONS, 0);
+    CHECK_TEXT(ceph_client_log(), "create (default)\nconf (default)\n" TUNED);
     rbd_close(&bs);
 }
 

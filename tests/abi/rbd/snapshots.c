@@ -160,6 +160,57 @@ TEST(rbd_goto_failures_are_passed_on)
     rbd_close(&bs);
 }
 
+struct rollback {
+    BlockDriverState *bs;
+    int ret;
+};
+
+static void *go_back(void *opaque)
+{
+    struct rollback *call = opaque;
+
+    call->ret = rbd.snapshot_goto(call->bs, "one");
+    return NULL;
+}
+
+/* A larger image than most tests have, and a snapshot of it. */
+static void many_objects(BlockDriverState *bs)
+{
+    ceph_image(IMAGE, 4000 * OBJECT, ORDER, 0);
+    rbd_open_ok(bs, IMAGE_OPTIONS, QBR_O_RDWR);
+    CHECK_INT(rbd_snapshot(bs, "one"), 0);
+}
+
+TEST(rbd_goto_has_ten_objects_under_way)
+{
+    BlockDriverState bs = { 0 };
+    struct rollback call = { .bs = &bs };
+    pthread_t thread;
+
+    rbd_node(&bs);
+    CHECK_INT(rbd_snapshot(&bs, "one"), 0);
+    ceph_close_gate(CEPH_ROLLBACK);
+    CHECK(!pthread_create(&thread, NULL, go_back, &call));
+    ceph_wait_for(CEPH_ROLLBACK, 10);
+    ceph_open_gate(CEPH_ROLLBACK);
+    pthread_join(thread, NULL);
+    CHECK_INT(call.ret, 0);
+    CHECK_INT(ceph_count(CEPH_ROLLBACK), OBJECTS);
+    rbd_close(&bs);
+}
+
+TEST(rbd_goto_that_fails_stops_soon)
+{
+    BlockDriverState bs = { 0 };
+
+    many_objects(&bs);
+    ceph_fail_some(CEPH_ROLLBACK, 0, 1, ENOSPC);
+    CHECK_INT(rbd.snapshot_goto(&bs, "one"), -ENOSPC);
+    CHECK(ceph_count(CEPH_ROLLBACK) < 2000);
+    CHECK_INT(rbd.snapshot_goto(&bs, "one"), 0);
+    rbd_close(&bs);
+}
+
 TEST(rbd_write_after_a_snapshot_knows_it)
 {
     BlockDriverState bs = { 0 };
@@ -301,6 +352,22 @@ TEST(rbd_snapshot_whose_answer_was_lost_is_known_to_the_next_write)
     rbd_node(&bs);
     ceph_fail_object_late(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, ETIMEDOUT);
     CHECK_INT(rbd_snapshot(&bs, "one"), -ETIMEDOUT);
+    CHECK_INT(rbd_write(&bs, 0, qiov), 0);
+    CHECK_CONTAINS(ceph_log(), "0+4096 [1:1]");
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
+/* The cluster does it when nobody waits for it any more. */
+TEST(rbd_snapshot_that_is_made_late_is_known_to_the_next_write)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(4096, 0);
+
+    rbd_node(&bs);
+    ceph_delay_object(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, ETIMEDOUT);
+    CHECK_INT(rbd_snapshot(&bs, "one"), -ETIMEDOUT);
+    CHECK_INT(ceph_image_snapshots(IMAGE), 0);
     CHECK_INT(rbd_write(&bs, 0, qiov), 0);
     CHECK_CONTAINS(ceph_log(), "0+4096 [1:1]");
     rbd_close(&bs);

@@ -333,8 +333,19 @@ int rados_aio_stat(rados_ioctx_t io, const char *o, rados_completion_t completio
 int rados_aio_read_op_operate(rados_read_op_t read_op, rados_ioctx_t io, rados_completion_t completion, const char *oid,
                               int flags)
 {
-    (void)flags;
-    return submit(CEPH_READ_OP, io, completion, of_many(read_op), oid);
+    const struct handle *handle = io;
+    struct op op = of_many(read_op);
+
+    op.in_order = flags & LIBRADOS_OPERATION_ORDER_READS_WRITES;
+    ceph_acquire();
+    if (op.in_order && !(flags & LIBRADOS_OPERATION_FULL_TRY)) {
+        ceph_violate("a read would wait for space in a full pool");
+    }
+    if (op.in_order && handle->snap != NO_SNAP) {
+        ceph_violate("a read of a snapshot was to be in order with changes");
+    }
+    ceph_release_lock();
+    return submit(CEPH_READ_OP, io, completion, op, oid);
 }
 
 int rados_aio_write_op_operate(rados_write_op_t write_op, rados_ioctx_t io, rados_completion_t completion, const char *oid,

@@ -36,6 +36,9 @@ static struct {
 
 #define DEFAULTS (sizeof(defaults) / sizeof(defaults[0]))
 
+/* What the configuration files say of them; may be nothing. */
+static char configured[DEFAULTS][128];
+
 static int default_of(const char *key)
 {
     unsigned i;
@@ -52,6 +55,13 @@ void ceph_setting(const char *key, const char *value)
 {
     ceph_acquire();
     snprintf(defaults[default_of(key)].value, sizeof(defaults[0].value), "%s", value);
+    ceph_release_lock();
+}
+
+void ceph_configure(const char *key, const char *value)
+{
+    ceph_acquire();
+    snprintf(configured[default_of(key)], sizeof(configured[0]), "%s", value);
     ceph_release_lock();
 }
 
@@ -87,9 +97,11 @@ int rados_create(rados_t *cluster, const char *const id)
 int rados_conf_read_file(rados_t cluster, const char *path)
 {
     int ret = ceph_begin(CEPH_CONF_READ);
+    struct client *client = cluster;
 
     ceph_acquire();
     told(cluster, "conf", path ? path : "(default)", "");
+    client->configured = !ret;
     ceph_release_lock();
     return ret;
 }
@@ -125,7 +137,7 @@ int rados_conf_get(rados_t cluster, const char *option, char *buf, size_t len)
         return -ENOENT;
     }
     ceph_acquire();
-    value = defaults[index].value;
+    value = client->configured && *configured[index] ? configured[index] : defaults[index].value;
     for (i = 0; i < client->settings; i++) {
         if (!strcmp(client->setting[i].key, option)) {
             value = client->setting[i].value;
@@ -397,6 +409,18 @@ unsigned ceph_clients(void)
     count = live_clients();
     ceph_release_lock();
     return count;
+}
+
+void ceph_forget(void)
+{
+    struct client *client;
+
+    ceph_acquire();
+    for (client = clients; client; client = client->next) {
+        client->ended = true;
+    }
+    ceph_none_alive();
+    ceph_release_lock();
 }
 
 void ceph_wait_for_no_client(void)

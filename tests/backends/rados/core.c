@@ -145,6 +145,11 @@ void ceph_count_alive(int change)
     alive += change;
 }
 
+void ceph_none_alive(void)
+{
+    alive = 0;
+}
+
 unsigned ceph_alive(void)
 {
     unsigned now;

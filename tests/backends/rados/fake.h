@@ -77,6 +77,12 @@ void ceph_mode(enum ceph_call call, enum ceph_mode mode);
 void ceph_fail_object(const char *part, enum ceph_call call, int skip, int times, int error);
 /* The same, but what they do is done before. */
 void ceph_fail_object_late(const char *part, enum ceph_call call, int skip, int times, int error);
+/*
+ * The same, but what they do is done later: before the next change of the object, and before a read of it that waits for changes;
+ * or when the test says so.
+ */
+void ceph_delay_object(const char *part, enum ceph_call call, int skip, int times, int error);
+void ceph_do_delayed(void);
 void ceph_pass_objects(void);
 /* The next operation of a kind returns that, whatever it did. */
 void ceph_next_return(enum ceph_call call, int ret);
@@ -103,6 +109,8 @@ void ceph_release_all(void);
 unsigned ceph_tell(const char *object, const void *message, size_t length);
 /* The same as another client with this client's own number. */
 unsigned ceph_tell_as(uint64_t client, const char *object, const void *message, size_t length);
+/* Whether one of the acknowledgements of the last of these had an answer in it. */
+bool ceph_was_answered(void);
 /* The watches of an object are lost, as when the connection was. Waits for them to hear it; how many there were. */
 unsigned ceph_break_watches(const char *object, int error);
 /* The next watches are lost before they are there: the error comes before the call returns. */
@@ -231,12 +239,16 @@ unsigned ceph_log_count(const char *part);
 /* Live clients; pool handles, completions, operations, replies that nobody has released, and watches. */
 unsigned ceph_clients(void);
 unsigned ceph_alive(void);
+/* What there is now stays, and is meant to. */
+void ceph_forget(void);
 /* The number of the client that was made last. */
 uint64_t ceph_last_client(void);
 /* What the client that was made last was told before it connected, a line per call. */
 const char *ceph_client_log(void);
 /* A setting of all clients that are made from now on. */
 void ceph_setting(const char *key, const char *value);
+/* A setting of the configuration files. */
+void ceph_configure(const char *key, const char *value);
 /* A setting of the pool "rbd" for new images; to be made in the order of the keys. */
 void ceph_pool_setting(const char *key, const char *value);
 /* What nobody may do; NULL if nobody did. */

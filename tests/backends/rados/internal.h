@@ -33,6 +33,8 @@ void ceph_blocks(const char *what);
 void ceph_is_library_thread(void);
 /* Changes the number of things that are to be released. With the lock. */
 void ceph_count_alive(int change);
+/* There is none any more. With the lock. */
+void ceph_none_alive(void);
 __attribute__((format(printf, 1, 2))) void ceph_note(const char *format, ...);
 
 /* --- Clients and pools (client.c) ------------------------------------------------------------------------------------------ */
@@ -56,6 +58,8 @@ struct client {
     uint64_t number;
     bool connected;
     bool ended;
+    /* It has read its configuration files. */
+    bool configured;
     /* It was shut out. */
     bool blocked;
     unsigned handles;
@@ -284,6 +288,8 @@ struct op {
     struct context context;
     uint64_t snap;
     struct completion *completion;
+    /* A read that waits for the changes before it. */
+    bool in_order;
     unsigned count;
     struct member *member;
     /* Snapshot numbers. */
@@ -297,6 +303,8 @@ struct op {
 
 /* Does the work; with the lock. What the operation returns. */
 int operation_perform(struct op *op);
+/* Changes of an object that were delayed are done. With the lock. */
+void operation_catch_up(int64_t pool, const char *namespace, const char *name);
 void operation_free(struct op *op);
 /* Ends an operation, and calls back. Without the lock. */
 void async_finish(struct op *op, int ret);

@@ -88,6 +88,11 @@ void rados_read_op_read(rados_read_op_t read_op, uint64_t offset, size_t len, ch
     add(read_op, member, NULL, 0);
 }
 
+void rados_read_op_assert_exists(rados_read_op_t read_op)
+{
+    add(read_op, (struct member) { .kind = STAT }, NULL, 0);
+}
+
 rados_write_op_t rados_create_write_op(void)
 {
     return new_members();
@@ -171,6 +176,7 @@ struct fault {
     int times;
     int error;
     bool late;
+    bool delayed;
 };
 
 static struct fault faults[16];
@@ -196,6 +202,11 @@ void ceph_fail_object(const char *part, enum ceph_call call, int skip, int times
 void ceph_fail_object_late(const char *part, enum ceph_call call, int skip, int times, int error)
 {
     fail_object(part, (struct fault) { .call = call, .skip = skip, .times = times, .error = error, .late = true });
+}
+
+void ceph_delay_object(const char *part, enum ceph_call call, int skip, int times, int error)
+{
+    fail_object(part, (struct fault) { .call = call, .skip = skip, .times = times, .error = error, .delayed = true });
 }
 
 void ceph_pass_objects(void)
@@ -475,6 +486,73 @@ static int perform(struct op *op)
     }
 }
 
+/* --- What is done only when nobody waits for it any more -------------------------------------------------------------------- */
+
+/* In the order in which it was sent. */
+static struct op *delayed;
+
+static void delay(const struct op *op)
+{
+    struct op **place = &delayed;
+    struct op *copy = malloc(sizeof(*copy));
+    unsigned i;
+
+    *copy = *op;
+    copy->next = NULL;
+    copy->completion = calloc(1, sizeof(*copy->completion));
+    copy->message = (struct bytes) { .length = 0 };
+    copy->member = calloc(op->count + 1, sizeof(*op->member));
+    for (i = 0; i < op->count; i++) {
+        copy->member[i] = op->member[i];
+        /* Its client looks at nothing any more. */
+        copy->member[i].result = NULL;
+        copy->member[i].input = (struct bytes) { .length = 0 };
+        if (op->member[i].input.length) {
+            bytes_put(&copy->member[i].input, op->member[i].input.data, op->member[i].input.length);
+        }
+    }
+    while (*place) {
+        place = &(*place)->next;
+    }
+    *place = copy;
+}
+
+static void do_delayed(struct op **place)
+{
+    struct op *op = *place;
+    int ret;
+
+    *place = op->next;
+    if (!op->client->blocked) {
+        ret = perform(op);
+        note(op, ret);
+    }
+    free(op->completion);
+    operation_free(op);
+}
+
+void operation_catch_up(int64_t pool, const char *namespace, const char *name)
+{
+    struct op **place = &delayed;
+
+    while (*place) {
+        if ((*place)->pool->id == pool && !strcmp((*place)->namespace, namespace) && !strcmp((*place)->name, name)) {
+            do_delayed(place);
+        } else {
+            place = &(*place)->next;
+        }
+    }
+}
+
+void ceph_do_delayed(void)
+{
+    ceph_acquire();
+    while (delayed) {
+        do_delayed(&delayed);
+    }
+    ceph_release_lock();
+}
+
 int operation_perform(struct op *op)
 {
     const struct fault *fault = fault_of(op);
@@ -482,7 +560,12 @@ int operation_perform(struct op *op)
 
     if (op->client->blocked) {
         ret = -ESHUTDOWN;
+    } else if (fault && fault->delayed) {
+        delay(op);
     } else if (!fault || fault->late) {
+        if (op->in_order || op->call == CEPH_WRITE || op->call == CEPH_REMOVE || op->call == CEPH_WRITE_OP) {
+            operation_catch_up(op->pool->id, op->namespace, op->name);
+        }
         ret = perform(op);
     }
     if (fault) {
@@ -509,6 +592,7 @@ int rados_ioctx_selfmanaged_snap_rollback(rados_ioctx_t io, const char *oid, rad
     ceph_acquire();
     handle->used = true;
     if (ceph_usable(handle)) {
+        operation_catch_up(handle->pool->id, handle->namespace, oid);
         object = store_get(handle->pool->id, handle->namespace, oid);
         view = store_view(object, snapid);
         ceph_note("rollback %s @%llu\n", oid, (unsigned long long)snapid);

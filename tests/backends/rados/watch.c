@@ -33,6 +33,7 @@ struct notification {
     struct bytes message;
     unsigned left;
     unsigned acks;
+    bool answered;
     unsigned silent;
     struct bytes answers;
     /* Of the archive's. */
@@ -56,6 +57,8 @@ static struct event *queue, **queue_end = &queue;
 static bool busy;
 static bool deaf;
 static unsigned breaks;
+/* What a test has said last was answered. */
+static bool answered;
 /* Another client that watches. */
 static struct {
     char object[MAX_NAME];
@@ -250,6 +253,7 @@ int rados_notify_ack(rados_ioctx_t io, const char *o, uint64_t notify_id, uint64
     } else {
         notification->left--;
         notification->acks++;
+        notification->answered |= buf_len > 0;
         bytes_u64(&notification->answers, handle->client->number);
         bytes_u64(&notification->answers, cookie);
         bytes_u32(&notification->answers, buf_len);
@@ -400,8 +404,14 @@ unsigned ceph_tell_as(uint64_t client, const char *object, const void *message, 
         pthread_cond_wait(&ceph_changed, &ceph_lock);
     }
     acks = notification->acks;
+    answered = notification->answered;
     ceph_release_lock();
     return acks;
+}
+
+bool ceph_was_answered(void)
+{
+    return answered;
 }
 
 unsigned ceph_tell(const char *object, const void *message, size_t length)
