@@ -8,8 +8,9 @@
 //! decided by one compare-and-swap, after which it touches the request only if it owes the wake-up. Hence:
 //!
 //! - exactly one wake-up per park: whoever clears `PARKED` wakes, and nobody else can;
-//! - no use after return: the owner returns only when nothing is in flight, and a landing operation that does not owe a
-//!   wake-up is done with the request the moment its count is gone; one that does keeps the owner parked.
+//! - no use after return: the owner returns only when nothing is in flight, and a landing operation is done with the request the
+//!   moment its count is gone. One that owes a wake-up may still use a coroutine, which sleeps until that comes; but a thread looks
+//!   before it sleeps, and may have returned by then: what wakes it is taken from the request beforehand.
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -108,22 +109,31 @@ mod models {
     use loom::sync::Arc;
     use loom::thread;
 
-    /// A request whose owner parks until every operation has landed, counting the wake-ups it was sent.
+    /// A request whose owner, a thread, parks until every operation has landed, counting the wake-ups it was sent.
     struct Model {
         park: Park,
         done: [AtomicBool; 2],
         wakes: AtomicUsize,
         parks: AtomicUsize,
         owner: thread::Thread,
+        /// The owner has returned, and the request is gone.
+        gone: AtomicBool,
     }
 
     impl Model {
         fn operation(&self, index: usize) {
             self.done[index].store(true, Ordering::Relaxed);
+            let owner = self.owner();
             self.park.land(|| {
                 self.wakes.fetch_add(1, Ordering::Relaxed);
-                self.owner.unpark();
+                owner.unpark();
             });
+        }
+
+        /// What wakes the owner.
+        fn owner(&self) -> thread::Thread {
+            assert!(!self.gone.load(Ordering::Acquire));
+            self.owner.clone()
         }
 
         fn wait(&self, patient: bool) {
@@ -153,6 +163,7 @@ mod models {
                 wakes: AtomicUsize::new(0),
                 parks: AtomicUsize::new(0),
                 owner: thread::current(),
+                gone: AtomicBool::new(false),
             });
             let mut threads = Vec::new();
             for index in 0..operations {
@@ -177,6 +188,7 @@ mod models {
                     model.wait(patient);
                 }
             }
+            model.gone.store(true, Ordering::Release);
             for thread in threads {
                 thread.join().unwrap();
             }

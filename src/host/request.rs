@@ -61,15 +61,18 @@ impl Request {
 
     /// An operation has its result. Any thread. The request may be gone when this returns.
     pub(super) fn land(&self) {
-        self.park.land(|| match &self.owner {
-            Owner::Coroutine { co, ctx } => {
+        match &self.owner {
+            Owner::Coroutine { co, ctx } => self.park.land(|| {
                 let task = QbrTask { co: co.load(Ordering::Relaxed), ctx: ctx.load(Ordering::Relaxed) };
                 // SAFETY: the coroutine wrote both before it parked, and it stays suspended until this very call.
                 unsafe { qbr_host_co_wake(task) }
+            }),
+            Owner::Thread(thread) => {
+                // Its own handle: the owner may see that it has landed, and be gone, before it is woken.
+                let thread = thread.clone();
+                self.park.land(move || thread.unpark());
             }
-            // Unparking needs its own handle: the owner may return as soon as it is awake.
-            Owner::Thread(thread) => thread.clone().unpark(),
-        });
+        }
     }
 
     /// Whether the caller is a coroutine, so that others run while it sleeps.
