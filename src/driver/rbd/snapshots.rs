@@ -273,7 +273,10 @@ impl Rbd {
         let (id, size) = (snapshot.info.id, snapshot.info.size);
         let layout = self.image.identity.layout;
         let then = map_snapshots::of_snapshot(&self.image, rq, snapshot).await?;
+        let told = self.image.told.load(Ordering::Acquire);
         self.resize(rq, head, size).await?;
+        // QEMU does not ask for the length after this.
+        self.image.told.fetch_max(told, Ordering::AcqRel);
         if let Some(map) = &head.map {
             // Without the map of then nothing is known of what will be there.
             let everything = ObjectMap::default();

@@ -129,6 +129,23 @@ TEST(rbd_goto_brings_back_content_and_size)
     qiov_free(qiov);
 }
 
+/* QEMU goes on with the length that it knows. */
+TEST(rbd_write_behind_the_end_of_the_snapshot_that_was_gone_to_is_refused)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_bytes(512, 7);
+
+    rbd_node(&bs);
+    CHECK_INT(rbd_snapshot(&bs, "one"), 0);
+    CHECK_INT(rbd_truncate(&bs, 2 * OBJECTS * OBJECT), 0);
+    CHECK_INT(rbd.snapshot_goto(&bs, "one"), 0);
+    CHECK_INT(rbd_write(&bs, (OBJECTS + 1) * OBJECT, qiov), -EINVAL);
+    CHECK_INT(ceph_image_size(IMAGE), OBJECTS * OBJECT);
+    CHECK_INT(rbd_write(&bs, 0, qiov), 0);
+    rbd_close(&bs);
+    qiov_free(qiov);
+}
+
 TEST(rbd_goto_of_an_object_that_was_not_there_removes_it)
 {
     BlockDriverState bs = { 0 };
