@@ -112,11 +112,14 @@ impl Watcher for Ears {
 
     fn broken(&self, errno: Errno) {
         let Some(image) = self.0.upgrade() else { return };
+        // Both at once: who mends the watch takes one that isn't broken for one that hears.
+        let mut post = image.lookout.lock();
+        post.broken = true;
         image.deaf.store(true, Ordering::Release);
+        drop(post);
         image.stale.store(true, Ordering::Release);
         image.forget_map();
         image.noted(errno);
-        image.lookout.lock().broken = true;
         image.need_watch();
     }
 }
@@ -153,6 +156,10 @@ impl Image {
     /// another client asks for it again.
     pub(super) fn chore(self: &Arc<Self>, note: impl FnOnce(&mut Chores)) {
         let mut post = self.lookout.lock();
+        // A watch that was made while the image was closed hears until it is closed, too.
+        if post.closed {
+            return;
+        }
         note(&mut post.chores);
         let start = !std::mem::replace(&mut post.doing_chores, true);
         drop(post);
