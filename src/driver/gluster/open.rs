@@ -6,7 +6,7 @@
 use super::error::Error;
 use super::options::{self, Options};
 use super::state::Gluster;
-use crate::backend::gfapi::{Connection, File, Server, VolumeSpec, Whence};
+use crate::backend::gfapi::{Connection, File, Server, Target, VolumeSpec};
 use crate::errno::{Errno, ToErrno};
 use crate::options::OptionMap;
 
@@ -122,16 +122,15 @@ fn open_file(connection: &Connection, options: &Options, access: Access) -> Resu
 
 /// The node of an open file: asks what the file can do.
 fn node(file: File, options: Options, access: Access) -> Result<Gluster, Error> {
-    let seek_data = has_seek_data(&file);
+    let size = file.size()?;
+    let seek_data = has_seek_data(&file, size.length);
     let alignment = if access.direct { direct_alignment(&file) } else { 1 };
-    let allocated = file.allocated()?;
-    Ok(Gluster::new(file, options, seek_data, alignment, allocated))
+    Ok(Gluster::new(file, options, seek_data, alignment, size.allocated))
 }
 
 /// Whether the library finds data and holes: it must not find data at the end of the file.
-fn has_seek_data(file: &File) -> bool {
-    let Ok(end) = file.seek(0, Whence::End) else { return false };
-    matches!(file.seek(end, Whence::Data), Err(error) if error.errno() == Errno::ENXIO)
+fn has_seek_data(file: &File, end: i64) -> bool {
+    matches!(file.seek(end, Target::Data), Err(error) if error.errno() == Errno::ENXIO)
 }
 
 /// What requests must be multiples of when the bricks bypass their page cache, in bytes.

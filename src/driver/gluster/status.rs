@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::state::Gluster;
-use crate::backend::gfapi::{File, Whence};
+use crate::backend::gfapi::{File, Target};
 use crate::errno::{Errno, ToErrno};
 use crate::host::{spawn_blocking, spawn_detached, Request};
 use crate::range::ByteRange;
@@ -34,7 +34,7 @@ impl Gluster {
     pub async fn length(&self, rq: &Request) -> Result<i64, Error> {
         self.check_usable()?;
         let file = Arc::clone(&self.file);
-        Ok(spawn_blocking(rq, move || file.seek(0, Whence::End)).await??)
+        Ok(spawn_blocking(rq, move || file.size()).await??.length)
     }
 
     /// Bytes that the file occupies on its bricks; while the server is away, what it was last known to occupy.
@@ -51,7 +51,7 @@ impl Gluster {
         let (send, receive) = mpsc::sync_channel(1);
         let (file, allocated) = (Arc::clone(&self.file), Arc::clone(&self.allocated));
         let started = spawn_detached(move || {
-            let result = file.allocated();
+            let result = file.size().map(|size| size.allocated);
             // Before the answer: whoever gets it may close the node, and expects the file to be closed then.
             drop(file);
             if let Ok(bytes) = result {
@@ -118,16 +118,16 @@ enum Extent {
 /// With `known_data` there was data a moment ago, which saves a question; if it has gone meanwhile the answer shows it.
 fn find_extent(file: &File, offset: i64, known_data: bool) -> Extent {
     if known_data {
-        if let Ok(hole) = file.seek(offset, Whence::Hole) {
+        if let Ok(hole) = file.seek(offset, Target::Hole) {
             if hole > offset {
                 return Extent::Data(hole);
             }
         }
     }
-    match file.seek(offset, Whence::Data) {
+    match file.seek(offset, Target::Data) {
         Err(error) if error.errno() == Errno::ENXIO => Extent::Hole(None),
         Ok(data) if data > offset => Extent::Hole(Some(data)),
-        Ok(data) if data == offset => match file.seek(offset, Whence::Hole) {
+        Ok(data) if data == offset => match file.seek(offset, Target::Hole) {
             Ok(hole) if hole > offset => Extent::Data(hole),
             // A server that finds both a hole and data in one place, or nothing at all.
             Ok(_) | Err(_) => Extent::Unknown,

@@ -81,6 +81,7 @@ static void check_fails(enum fake_call call, int error)
 TEST(reopen_that_cannot_open_leaks_nothing_and_keeps_the_node)
 {
     check_fails(FAKE_OPEN, ENOENT);
+    check_fails(FAKE_DUP, ENOMEM);
 }
 
 TEST(reopen_that_cannot_examine_the_file_leaks_nothing_and_keeps_the_node)

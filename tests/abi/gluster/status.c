@@ -46,6 +46,46 @@ TEST(block_status_finds_holes_and_data)
     gluster.close(&bs);
 }
 
+/* A status query whose answer is on its way while a read or a write of the last piece ends. */
+static void check_status_beside(enum op op, int64_t offset, int64_t bytes, int kind, int64_t expected)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_flat(FAKE_PIECE);
+    int64_t pnum = -1, map = -1;
+    BlockDriverState *file = NULL;
+    unsigned asked;
+    struct request *rq;
+
+    fake_image(IMAGE, 65536);
+    fake_image_fill(IMAGE, 4 * FAKE_PIECE, 4 * FAKE_PIECE);
+    node_open_ok(&bs, IMAGE_URI, QBR_O_RDWR);
+    asked = fake_count(FAKE_LSEEK_ANSWER);
+    fake_close_gate(FAKE_LSEEK_ANSWER);
+    rq = request_start(loop_default(), (struct request) {
+        .op = OP_STATUS, .bs = &bs, .mode = QBR_WANT_ZERO, .offset = offset, .bytes = bytes, .pnum = &pnum, .map = &map,
+        .file = &file,
+    });
+    fake_wait_for(FAKE_LSEEK_ANSWER, asked + 1);
+    CHECK_INT((op == OP_READ ? do_read : do_write)(&bs, 15 * FAKE_PIECE, qiov), 0);
+    fake_open_gate(FAKE_LSEEK_ANSWER);
+    CHECK_INT(request_finish(rq), kind);
+    CHECK_INT(pnum, expected);
+    gluster.close(&bs);
+    qiov_free(qiov);
+}
+
+TEST(block_status_of_a_hole_ends_where_data_begins_whatever_ends_meanwhile)
+{
+    check_status_beside(OP_READ, 0, 65536, ZERO, 4 * FAKE_PIECE);
+    check_status_beside(OP_WRITE, 0, 65536, ZERO, 4 * FAKE_PIECE);
+}
+
+TEST(block_status_of_data_is_no_hole_whatever_ends_meanwhile)
+{
+    check_status_beside(OP_READ, 4 * FAKE_PIECE, 32768, DATA, 4 * FAKE_PIECE);
+    check_status_beside(OP_WRITE, 4 * FAKE_PIECE, 32768, DATA, 4 * FAKE_PIECE);
+}
+
 TEST(block_status_without_want_zero_is_data_and_asks_nobody)
 {
     BlockDriverState bs = { 0 };
@@ -120,7 +160,7 @@ TEST(getlength_works_in_a_coroutine_and_in_the_main_loop)
     node_with_image(&bs, 1001);
     CHECK_INT(request_run((struct request) { .op = OP_LENGTH, .bs = &bs }), 1001);
     CHECK_INT(gluster.getlength(&bs), 1001);
-    fake_fail(FAKE_LSEEK, ESTALE);
+    fake_fail(FAKE_FSTAT, ESTALE);
     CHECK_INT(gluster.getlength(&bs), -ESTALE);
     gluster.close(&bs);
 }

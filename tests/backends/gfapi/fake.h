@@ -23,10 +23,13 @@ enum fake_call {
     FAKE_INIT,
     FAKE_FINI,
     FAKE_OPEN,
+    FAKE_DUP,
     FAKE_CREAT,
     FAKE_CLOSE,
     FAKE_UNLINK,
     FAKE_LSEEK,
+    /* Not a call: the moment between the server's answer to a search and glfs_lseek's own. */
+    FAKE_LSEEK_ANSWER,
     FAKE_FSTAT,
     FAKE_PREAD,
     FAKE_FTRUNCATE,
@@ -131,7 +134,7 @@ void fake_seek(enum fake_seek behaviour);
 int fake_fini_policy(void);
 /* Live clients: those made and not ended. */
 unsigned fake_volumes(void);
-/* Open files. */
+/* Open files; one is open as long as one of its descriptors is. */
 unsigned fake_open_files(void);
 /* Waits until no file is open. */
 void fake_wait_for_no_file(void);

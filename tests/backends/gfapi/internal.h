@@ -30,6 +30,11 @@ struct glfs_fd {
     struct glfs *fs;
     struct fake_image *image;
     int flags;
+    /* The position, which a search moves, and the end of every read and write. */
+    off_t offset;
+    /* The descriptor that the file was opened with, which counts all that it has. */
+    struct glfs_fd *first;
+    unsigned descriptors;
     bool closed;
     unsigned in_flight;
 };
