@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::options::Options;
+use super::unflushed::Unflushed;
 use crate::backend::gfapi::File;
 use crate::errno::Errno;
 
@@ -20,6 +21,8 @@ pub struct Gluster {
     pub(super) seek_data: bool,
     /// Bytes; requests must be multiples of it.
     pub(super) alignment: u32,
+    /// What the client may still hold back.
+    pub(super) unflushed: Unflushed,
     /// Where the last hole that was found ended, and data began, in bytes; a hint, which may have become wrong.
     pub(super) data_after_hole: AtomicI64,
     /// What the file was last known to occupy, in bytes.
@@ -45,6 +48,7 @@ impl Gluster {
             options,
             seek_data,
             alignment,
+            unflushed: Unflushed::new(),
             data_after_hole: AtomicI64::new(-1),
             allocated,
             failed: AtomicI32::new(0),

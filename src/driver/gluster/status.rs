@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::state::Gluster;
+use super::unflushed::Span;
 use crate::backend::gfapi::{File, Target};
 use crate::errno::{Errno, ToErrno};
 use crate::host::{spawn_blocking, spawn_detached, Request};
@@ -73,7 +74,7 @@ impl Gluster {
 
     /// Whether a range is data or zeroes.
     ///
-    /// Without `want_zero`, and where the library can't tell, everything is data.
+    /// Without `want_zero`, and where the library can't tell, everything is data; so is what may not have been written back yet.
     ///
     /// # Errors
     /// `ENOMEDIUM` after a failed fsync. What a server can't tell is data.
@@ -91,15 +92,18 @@ impl Gluster {
         let file = Arc::clone(&self.file);
         // Whoever walks through an image comes here next, and has been told half of the answer.
         let known_data = self.data_after_hole.load(Ordering::Relaxed) == range.offset();
+        // Before the search: what a flush writes back meanwhile may come too late for it.
+        let unflushed = self.unflushed.span();
         let extent = spawn_blocking(rq, move || find_extent(&file, range.offset(), known_data)).await?;
         Ok(match extent {
             Extent::Unknown => data,
             Extent::Data(end) => aligned(end, range, self.alignment, false),
-            Extent::Hole(Some(end)) => {
-                self.data_after_hole.store(end, Ordering::Relaxed);
-                aligned(end, range, self.alignment, true)
+            Extent::Hole(end) => {
+                if let Some(end) = end {
+                    self.data_after_hole.store(end, Ordering::Relaxed);
+                }
+                hole(end, range, self.alignment, unflushed)
             }
-            Extent::Hole(None) => BlockStatus { zero: true, ..data },
         })
     }
 }
@@ -137,6 +141,23 @@ fn find_extent(file: &File, offset: i64, known_data: bool) -> Extent {
     }
 }
 
+/// The status of a hole that reaches from the start of `range` to `end`, or to the end of the file.
+// DIVERGES: what was written since the last flush is data. The search overtakes writes that the client has acknowledged and holds
+// back, and the C driver believes it.
+fn hole(end: Option<i64>, range: ByteRange, alignment: u32, unflushed: Span) -> BlockStatus {
+    let last = end.unwrap_or_else(|| range.end());
+    if unflushed.meets(range.offset(), last) {
+        if unflushed.start > range.offset() {
+            return aligned(unflushed.start, range, alignment, true);
+        }
+        return aligned(unflushed.end.min(last), range, alignment, false);
+    }
+    match end {
+        Some(end) => aligned(end, range, alignment, true),
+        None => BlockStatus { bytes: range.bytes(), zero: true },
+    }
+}
+
 /// The status of what reaches from the start of `range` to `end`, in whole requests: data is rounded up, as at the end of a file, and
 /// zeroes are rounded down; what is then left of them is data.
 fn aligned(end: i64, range: ByteRange, alignment: u32, zero: bool) -> BlockStatus {
@@ -157,6 +178,26 @@ mod tests {
 
     fn range(offset: i64, bytes: i64) -> ByteRange {
         ByteRange::new(offset, bytes).unwrap()
+    }
+
+    #[test]
+    fn hole_ends_where_something_may_have_been_written() {
+        let span = |start, end| Span { start, end };
+        let zero = |bytes| BlockStatus { bytes, zero: true };
+        let data = |bytes| BlockStatus { bytes, zero: false };
+        for (end, unflushed, expected) in [
+            (Some(12288), span(12288, 20480), zero(8192)),
+            (Some(12288), span(0, 4096), zero(8192)),
+            (Some(12288), span(8000, 20480), zero(3584)),
+            (Some(12288), span(4200, 20480), data(512)),
+            (Some(12288), span(4096, 20480), data(8192)),
+            (Some(12288), span(0, 5000), data(1024)),
+            (None, span(0, 20480), data(16384)),
+            (None, span(8192, 20480), zero(4096)),
+            (None, span(20480, 30000), zero(16384)),
+        ] {
+            assert_eq!(hole(end, range(4096, 16384), 512, unflushed), expected, "{end:?} {unflushed:?}");
+        }
     }
 
     #[test]

@@ -86,6 +86,58 @@ TEST(block_status_of_data_is_no_hole_whatever_ends_meanwhile)
     check_status_beside(OP_WRITE, 4 * FAKE_PIECE, 32768, DATA, 4 * FAKE_PIECE);
 }
 
+/* 64 KiB of hole, and a client that holds writes back. */
+static void open_write_behind(BlockDriverState *bs)
+{
+    fake_write_behind(true);
+    fake_image(IMAGE, 65536);
+    node_open_ok(bs, IMAGE_URI, QBR_O_RDWR);
+}
+
+TEST(block_status_of_a_write_that_is_held_back_is_data)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_flat(FAKE_PIECE);
+
+    open_write_behind(&bs);
+    check_status(&bs, QBR_WANT_ZERO, 0, 65536, ZERO, 65536);
+    CHECK_INT(do_write(&bs, 4 * FAKE_PIECE, qiov), 0);
+    CHECK_INT(do_write(&bs, 8 * FAKE_PIECE, qiov), 0);
+    check_status(&bs, QBR_WANT_ZERO, 0, 65536, ZERO, 4 * FAKE_PIECE);
+    /* What lies between the two is taken for data, too. */
+    check_status(&bs, QBR_WANT_ZERO, 4 * FAKE_PIECE, 12 * FAKE_PIECE, DATA, 5 * FAKE_PIECE);
+    check_status(&bs, QBR_WANT_ZERO, 9 * FAKE_PIECE, 7 * FAKE_PIECE, ZERO, 7 * FAKE_PIECE);
+    CHECK_INT(do_flush(&bs), 0);
+    check_status(&bs, QBR_WANT_ZERO, 4 * FAKE_PIECE, 12 * FAKE_PIECE, DATA, FAKE_PIECE);
+    check_status(&bs, QBR_WANT_ZERO, 5 * FAKE_PIECE, 11 * FAKE_PIECE, ZERO, 3 * FAKE_PIECE);
+    gluster.close(&bs);
+    qiov_free(qiov);
+}
+
+TEST(block_status_of_a_write_that_a_flush_has_overtaken_is_data)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_flat(FAKE_PIECE);
+    struct request *write, *flush;
+
+    open_write_behind(&bs);
+    fake_mode(FAKE_WHEN_RELEASED);
+    write = request_start(loop_default(), (struct request) { .op = OP_WRITE, .bs = &bs, .bytes = FAKE_PIECE, .qiov = qiov });
+    fake_wait_for_held(1);
+    flush = request_start(loop_default(), (struct request) { .op = OP_FLUSH, .bs = &bs });
+    fake_wait_for_held(2);
+    CHECK(fake_release(1));
+    CHECK_INT(request_finish(flush), 0);
+    CHECK(fake_release(0));
+    CHECK_INT(request_finish(write), 0);
+    check_status(&bs, QBR_WANT_ZERO, 0, 65536, DATA, FAKE_PIECE);
+    fake_mode(FAKE_ON_THREAD);
+    CHECK_INT(do_flush(&bs), 0);
+    check_status(&bs, QBR_WANT_ZERO, 0, 65536, DATA, FAKE_PIECE);
+    gluster.close(&bs);
+    qiov_free(qiov);
+}
+
 TEST(block_status_without_want_zero_is_data_and_asks_nobody)
 {
     BlockDriverState bs = { 0 };

@@ -87,6 +87,9 @@ static ssize_t perform(struct op *op)
         return fake_punch(op->fd, op->offset, op->bytes);
     case FAKE_ZEROFILL_ASYNC:
         return fake_zero(op->fd, op->offset, op->bytes);
+    case FAKE_FSYNC:
+        fake_write_back(op->fd->image);
+        return 0;
     default:
         return 0;
     }

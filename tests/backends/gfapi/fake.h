@@ -111,6 +111,8 @@ const unsigned char *fake_image_bytes(const char *path, int64_t *length);
 bool fake_image_exists(const char *path);
 /* Opening for writing fails with @error; 0 allows it. */
 void fake_image_read_only(int error);
+/* From now on writes are acknowledged and held back: searches don't find them until the next fsync. */
+void fake_write_behind(bool on);
 /* Sector size of the bricks: requests past their cache must be multiples of it. */
 void fake_sector(unsigned bytes);
 
