@@ -8,7 +8,7 @@ use std::sync::{mpsc, Arc};
 use std::time::Duration;
 
 use super::error::Error;
-use super::state::Gluster;
+use super::state::{Allocated, Asking, Gluster};
 use super::unflushed::Span;
 use crate::backend::gfapi::{File, Target};
 use crate::errno::{Errno, ToErrno};
@@ -45,27 +45,20 @@ impl Gluster {
     // DIVERGES: the C driver waits for the server for as long as it takes, in the middle of query-block and with the monitor.
     pub fn allocated(&self) -> Result<i64, Error> {
         let last = self.allocated.bytes.load(Ordering::Relaxed);
-        if self.allocated.asking.swap(true, Ordering::Acquire) {
-            // The last one who asked is still waiting.
-            return Ok(last);
-        }
+        // Else the last one who asked is still waiting.
+        let Some(asking) = Allocated::ask(&self.allocated) else { return Ok(last) };
         let (send, receive) = mpsc::sync_channel(1);
-        let (file, allocated) = (Arc::clone(&self.file), Arc::clone(&self.allocated));
-        let started = spawn_detached(move || {
-            let result = file.size().map(|size| size.allocated);
-            // Before the answer: whoever gets it may close the node, and expects the file to be closed then.
-            drop(file);
+        let query = Query { file: Arc::clone(&self.file), asking };
+        spawn_detached(move || {
+            let result = query.file.size().map(|size| size.allocated);
             if let Ok(bytes) = result {
-                allocated.bytes.store(bytes, Ordering::Relaxed);
+                query.asking.answer(bytes);
             }
-            allocated.asking.store(false, Ordering::Release);
+            // Before the answer: who gets it may ask again, and expects to be told what is so then.
+            drop(query);
             // Nobody listens any more if that took too long.
             drop(send.send(result));
-        });
-        if let Err(errno) = started {
-            self.allocated.asking.store(false, Ordering::Release);
-            return Err(errno.into());
-        }
+        })?;
         match receive.recv_timeout(ALLOCATED_TIMEOUT) {
             Ok(result) => Ok(result?),
             Err(_) => Ok(last),
@@ -106,6 +99,12 @@ impl Gluster {
             }
         })
     }
+}
+
+/// Somebody who asks for the size on disk. A node that is being closed waits for it, so the file has to go first.
+struct Query {
+    file: Arc<File>,
+    asking: Asking,
 }
 
 /// What begins at an offset, and where it ends.

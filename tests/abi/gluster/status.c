@@ -4,6 +4,7 @@
 
 #include "../request.h"
 
+#include <pthread.h>
 #include <time.h>
 
 #include "../host/thread.h"
@@ -269,10 +270,58 @@ TEST(allocated_size_of_a_silent_server_is_the_last_known_one_and_soon)
     /* Only the first one waits at all. Generous: the machine may be busy. */
     CHECK(now_ms() - start < 5000);
     CHECK_INT(fake_count(FAKE_FSTAT), 2);
-    /* The node can be closed meanwhile; the file goes when the server has answered. */
-    gluster.close(&bs);
     fake_open_gate(FAKE_FSTAT);
-    fake_wait_for_no_file();
+    gluster.close(&bs);
+    CHECK_INT(fake_open_files(), 0);
+}
+
+/* Lets the server answer, after a while. */
+static void *answer_late(void *opaque)
+{
+    (void)opaque;
+    nanosleep(&(struct timespec) { .tv_nsec = 100000000 }, NULL);
+    fake_open_gate(FAKE_FSTAT);
+    return NULL;
+}
+
+/* Asks a server that is silent for a while. */
+static pthread_t ask_for_late_answer(BlockDriverState *bs)
+{
+    pthread_t thread;
+
+    fake_close_gate(FAKE_FSTAT);
+    CHECK_INT(gluster.get_allocated_file_size(bs), 4 * FAKE_PIECE);
+    CHECK_INT(pthread_create(&thread, NULL, answer_late, NULL), 0);
+    return thread;
+}
+
+TEST(close_waits_for_the_size_on_disk_so_that_the_file_is_closed)
+{
+    BlockDriverState bs = { 0 };
+    pthread_t thread;
+
+    open_with_hole(&bs);
+    thread = ask_for_late_answer(&bs);
+    gluster.close(&bs);
+    CHECK_INT(fake_open_files(), 0);
+    pthread_join(thread, NULL);
+}
+
+TEST(reopen_waits_for_the_size_on_disk_so_that_the_old_file_is_closed)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = QBR_O_RDWR };
+    pthread_t thread;
+
+    open_with_hole(&bs);
+    CHECK_INT(gluster.reopen_prepare(&state, NULL, NULL), 0);
+    thread = ask_for_late_answer(&bs);
+    gluster.reopen_commit(&state);
+    CHECK_INT(fake_open_files(), 1);
+    pthread_join(thread, NULL);
+    CHECK_INT(gluster.get_allocated_file_size(&bs), 4 * FAKE_PIECE);
+    gluster.close(&bs);
+    CHECK_INT(fake_open_files(), 0);
 }
 
 TEST(allocated_size_is_asked_anew_after_a_time_without_threads)
