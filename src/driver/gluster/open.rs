@@ -64,7 +64,25 @@ pub fn open(
 pub fn reopen(old: &Gluster, access: Access) -> Result<Gluster, Error> {
     old.check_usable()?;
     let file = open_file(old.file.connection(), &old.options, access)?;
-    node(file, old.options.clone(), access)
+    let length = file.size()?.length;
+    let new = node(file, old.options.clone(), access)?;
+    check_sectors(old.alignment, new.alignment, length, access.writable)?;
+    Ok(new)
+}
+
+/// Whether a node may get a larger alignment while it is open.
+///
+/// The block layer compares the length with the alignment before the reopen is committed, when it still has the old one; a write
+/// of the last sector would then be beyond the end that it knows.
+fn check_sectors(old: u32, new: u32, length: i64, writable: bool) -> Result<(), Error> {
+    /// The block layer rounds lengths up to these.
+    const SECTOR: i64 = 512;
+    let rounded = length.saturating_add(SECTOR - 1) & !(SECTOR - 1);
+    // DIVERGES: with an end that is no multiple the reopen fails, rather than the process when the last sector is written.
+    if writable && new > old && rounded.checked_rem(new.into()) != Some(0) {
+        return Err(Error::Sectors { length, alignment: new });
+    }
+    Ok(())
 }
 
 /// A connection for those options.
@@ -157,4 +175,25 @@ fn is_read_only(errno: Errno) -> bool {
 /// Whether the trouble may be with the connection and not with the file.
 fn is_stale(errno: Errno) -> bool {
     [libc::ENOTCONN, libc::ESTALE, libc::EIO].contains(&errno.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_sectors_refuses_a_larger_alignment_that_the_length_does_not_fit() {
+        assert_eq!(check_sectors(1, 4096, 4096 + 512, true).unwrap_err().errno(), Errno::EINVAL);
+        for (old, new, length, writable) in [
+            (1, 4096, 8192, true),
+            // What the block layer takes for 8192.
+            (1, 4096, 8191, true),
+            (1, 512, 1001, true),
+            (4096, 4096, 4608, true),
+            (4096, 1, 4608, true),
+            (1, 4096, 4608, false),
+        ] {
+            assert!(check_sectors(old, new, length, writable).is_ok(), "{old} {new} {length} {writable}");
+        }
+    }
 }
