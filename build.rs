@@ -120,6 +120,7 @@ fn gluster(out: &std::path::Path) {
         "fini",
         "open",
         "creat",
+        "dup",
         "close",
         "unlink",
         "lseek",

@@ -100,7 +100,7 @@ pub unsafe extern "C" fn qbr_gluster_reopen_prepare(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_reopen_commit(state: *mut BDRVReopenState) {
     // SAFETY: the block layer passes a valid reopen.
-    unsafe { reopen::commit(c"qbr_gluster_reopen_commit", state, drop::<Gluster>) }
+    unsafe { reopen::commit(c"qbr_gluster_reopen_commit", state, Gluster::close) }
 }
 
 /// `.bdrv_reopen_abort`. Forgets the new file. Main loop.
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn qbr_gluster_reopen_commit(state: *mut BDRVReopenState) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_reopen_abort(state: *mut BDRVReopenState) {
     // SAFETY: the block layer passes a valid reopen.
-    unsafe { reopen::abort(c"qbr_gluster_reopen_abort", state, drop::<Gluster>) }
+    unsafe { reopen::abort(c"qbr_gluster_reopen_abort", state, Gluster::close) }
 }
 
 /// `.bdrv_close`. Closes the file; the connection ends in the background. Main loop; no request is in flight.
@@ -125,7 +125,10 @@ pub unsafe extern "C" fn qbr_gluster_close(bs: *mut BlockDriverState) {
         // SAFETY: the block layer passes a valid node.
         let bs = unsafe { Bs::from_raw(bs) };
         // SAFETY: open stored a node of this type, and no request uses it any more.
-        drop(unsafe { guard::take::<Gluster>(bs.state()) });
+        let node = unsafe { guard::take::<Gluster>(bs.state()) };
+        if let Some(node) = node {
+            node.into_state().close();
+        }
     };
     // SAFETY: the block layer passes a valid node.
     unsafe { guard::call::<Gluster>(c"qbr_gluster_close", node, body) }

@@ -9,6 +9,7 @@
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
+use std::sync::{Mutex, PoisonError};
 
 use libc::{off_t, ssize_t};
 
@@ -19,29 +20,39 @@ use crate::host::{Completion, Request, Token};
 use crate::iov::GuestIov;
 use crate::range::ByteRange;
 use crate::sys::gfapi::{
-    glfs_close, glfs_discard_async, glfs_fallocate, glfs_fd, glfs_fstat, glfs_fsync_async, glfs_ftruncate,
-    glfs_io_cbk, glfs_lseek, glfs_pread, glfs_preadv_async, glfs_pwritev_async, glfs_stat, glfs_zerofill,
-    glfs_zerofill_async,
+    glfs_close, glfs_discard_async, glfs_dup, glfs_fallocate, glfs_fd, glfs_fstat, glfs_fsync_async,
+    glfs_ftruncate, glfs_io_cbk, glfs_lseek, glfs_pread, glfs_preadv_async, glfs_pwritev_async, glfs_stat,
+    glfs_zerofill, glfs_zerofill_async,
 };
 
-/// What a position is counted from, or what is looked for from there.
+/// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whence {
-    /// The end of the file.
-    End,
+pub enum Target {
     /// The next data.
     Data,
     /// The next hole, which may be the end of the file.
     Hole,
 }
 
+/// How large a file is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Where it ends.
+    pub length: i64,
+    /// What it occupies on its bricks, as the volume reports it.
+    pub allocated: i64,
+}
+
 /// An open file.
 ///
 /// # Invariants
-/// `fd` is valid until `close` or drop. Operations in flight hold their own reference to it inside the library.
+/// `fd` and `seeker` are valid until `close` or drop. Operations in flight hold their own reference to `fd` inside the library.
 #[derive(Debug)]
 pub struct File {
     fd: NonNull<glfs_fd>,
+    /// A second descriptor of the file, for searches alone. `glfs_lseek` answers with the descriptor's position, which every read
+    /// and write moves when it ends.
+    seeker: Option<Mutex<NonNull<glfs_fd>>>,
     /// Dropped after the file is closed, because `Drop` runs before the fields go.
     connection: Connection,
 }
@@ -55,7 +66,19 @@ impl File {
     /// Wraps a new descriptor of `connection`'s.
     pub(super) fn new(fd: NonNull<glfs_fd>, connection: Connection) -> Self {
         // INVARIANT: the caller has just opened it.
-        Self { fd, connection }
+        Self { fd, seeker: None, connection }
+    }
+
+    /// The same file, ready for [`File::seek`].
+    ///
+    /// # Errors
+    /// `ENOMEM`, or that the connection is gone; the file is closed then.
+    pub(super) fn searchable(mut self) -> Result<Self, Error> {
+        // SAFETY: `fd` is valid (type invariant).
+        let fd = unsafe { glfs_dup(self.fd.as_ptr()) };
+        // INVARIANT: it is new, and nobody else has it.
+        self.seeker = Some(Mutex::new(NonNull::new(fd).ok_or_else(|| Error::last("glfs_dup"))?));
+        Ok(self)
     }
 
     /// The connection that the file belongs to.
@@ -64,26 +87,32 @@ impl File {
         &self.connection
     }
 
-    /// Looks for a position; the result is in bytes from the beginning of the file.
+    /// Looks for data or a hole from `offset` on; the result is in bytes from the beginning of the file. One search at a time.
     ///
     /// # Errors
-    /// `ENXIO` if there is no data from `offset` on, else the server's.
-    pub fn seek(&self, offset: i64, whence: Whence) -> Result<i64, Error> {
-        let whence = match whence {
-            Whence::End => libc::SEEK_END,
-            Whence::Data => libc::SEEK_DATA,
-            Whence::Hole => libc::SEEK_HOLE,
+    /// `ENXIO` if there is no data from `offset` on, else the server's; `ENOTSUP` for a file that was just created.
+    // DIVERGES: on a descriptor of its own. The C driver searches on the one that it reads and writes with, and a request that ends
+    // meanwhile puts its own end in the place of the answer.
+    pub fn seek(&self, offset: i64, target: Target) -> Result<i64, Error> {
+        const OP: &str = "glfs_lseek";
+        let whence = match target {
+            Target::Data => libc::SEEK_DATA,
+            Target::Hole => libc::SEEK_HOLE,
         };
-        // SAFETY: `fd` is valid (type invariant). The position it moves is used by no call of ours.
-        let ret = unsafe { glfs_lseek(self.fd.as_ptr(), offset, whence) };
-        Error::check("glfs_lseek", ret)
+        let seeker = self.seeker.as_ref().ok_or(Error { op: OP, errno: Errno::ENOTSUP })?;
+        let fd = seeker.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the descriptor is valid (type invariant). Its position is nobody else's while the lock is held.
+        let ret = unsafe { glfs_lseek(fd.as_ptr(), offset, whence) };
+        let result = Error::check(OP, ret);
+        drop(fd);
+        result
     }
 
-    /// Bytes that the file occupies on its bricks, as the volume reports them.
+    /// Length and size on disk.
     ///
     /// # Errors
     /// The server's.
-    pub fn allocated(&self) -> Result<i64, Error> {
+    pub fn size(&self) -> Result<Size, Error> {
         /// `st_blocks` counts in these.
         const BLOCK: i64 = 512;
         let mut stat = MaybeUninit::<libc::stat>::zeroed();
@@ -92,7 +121,7 @@ impl File {
         Error::check("glfs_fstat", ret.into())?;
         // SAFETY: zeroed is a valid struct stat, and the call filled it.
         let stat = unsafe { stat.assume_init() };
-        Ok(stat.st_blocks.saturating_mul(BLOCK))
+        Ok(Size { length: stat.st_size, allocated: stat.st_blocks.saturating_mul(BLOCK) })
     }
 
     /// Reads `bytes` bytes from the beginning of the file into memory of its own, which is thrown away: whether a request of that
@@ -146,12 +175,27 @@ impl File {
     /// What went wrong with it. The file is closed all the same.
     pub fn close(self) -> Result<(), Error> {
         let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: `fd` is valid (type invariant), and `this` is not used again.
-        let ret = unsafe { glfs_close(this.fd.as_ptr()) };
-        let result = Error::check("glfs_close", ret.into()).map(drop);
+        // SAFETY: no descriptor of `this` is used again.
+        let result = unsafe { this.close_descriptors() };
         // SAFETY: `this` is never dropped as a whole, so the connection is moved out exactly once.
         drop(unsafe { ptr::read(&raw const this.connection) });
         result
+    }
+
+    /// Closes both descriptors, whatever becomes of each; the first error.
+    ///
+    /// # Safety
+    /// They are not used again.
+    unsafe fn close_descriptors(&self) -> Result<(), Error> {
+        let close = |fd: NonNull<glfs_fd>| {
+            // SAFETY: it is valid (type invariant), and the caller uses it no more.
+            let ret = unsafe { glfs_close(fd.as_ptr()) };
+            Error::check("glfs_close", ret.into()).map(drop)
+        };
+        let seeker =
+            self.seeker.as_ref().map(|seeker| *seeker.lock().unwrap_or_else(PoisonError::into_inner));
+        let first = seeker.map_or(Ok(()), close);
+        first.and(close(self.fd))
     }
 
     /// Starts a read into a request's memory, without the memory's first `skip` bytes, from `offset` on.
@@ -225,8 +269,8 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        // SAFETY: `fd` is valid (type invariant) and not used again. Whoever wants to know its error calls `close`.
-        unsafe { glfs_close(self.fd.as_ptr()) };
+        // SAFETY: no descriptor is used again. Whoever wants to know the error calls `close`.
+        drop(unsafe { self.close_descriptors() });
     }
 }
 

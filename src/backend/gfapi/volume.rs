@@ -146,7 +146,7 @@ impl Volume {
         let fd = unsafe { glfs_open(self.fs.as_ptr(), path.as_ptr(), flags) };
         // The reason is read before `connection` goes, as giving it back makes system calls.
         let Some(fd) = NonNull::new(fd) else { return Err(Error::last("glfs_open")) };
-        Ok(File::new(fd, connection))
+        File::new(fd, connection).searchable()
     }
 
     /// Creates a file that only its owner may use. Blocks on the network.

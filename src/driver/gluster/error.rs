@@ -64,6 +64,17 @@ pub enum Error {
         /// libgfapi's answer.
         source: gfapi::Error,
     },
+    /// A length that the requests of a node don't fit, once it is open past the page caches.
+    #[error(
+        "the image's length of {length} bytes is no multiple of {alignment}, the sector size of the bricks; \
+         cache.direct can't be turned on while the image is open"
+    )]
+    Sectors {
+        /// The length.
+        length: i64,
+        /// What requests would have to be multiples of.
+        alignment: u32,
+    },
     /// An fsync failed before: what was acknowledged may be lost, and the node is of no use any more.
     #[error("the node is unusable because writing back its data failed")]
     Failed,
@@ -103,7 +114,7 @@ impl ToErrno for Error {
             | Self::Resize { source, .. }
             | Self::Gfapi(source) => source.errno(),
             Self::Size(_) => Errno::EFBIG,
-            Self::Preallocation(_) => Errno::EINVAL,
+            Self::Preallocation(_) | Self::Sectors { .. } => Errno::EINVAL,
             Self::PreallocationShrink => Errno::ENOTSUP,
             Self::Failed => Errno::ENOMEDIUM,
             Self::Errno(errno) => *errno,

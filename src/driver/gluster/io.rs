@@ -43,6 +43,10 @@ impl Gluster {
     pub async fn write(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
         self.check_usable()?;
         check_memory(iov, range)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        let _writing = self.unflushed.write(range);
         let mut rest = range;
         // DIVERGES: a short write goes on and so finds out what stopped it; the C driver says EIO.
         while !rest.is_empty() {
@@ -95,7 +99,9 @@ impl Gluster {
         if let Some(errno) = self.failure() {
             return Err(errno.into());
         }
+        let flush = self.unflushed.begin_flush();
         let Err(errno) = bytes_or_error(self.file.fsync(rq).await) else {
+            self.unflushed.end_flush(flush);
             // One that failed meanwhile speaks for this one too: a server tells of a lost write only once.
             return self.failure().map_or(Ok(()), |errno| Err(errno.into()));
         };

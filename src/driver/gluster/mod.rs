@@ -15,6 +15,7 @@ mod open;
 mod resize;
 mod state;
 mod status;
+mod unflushed;
 
 pub use create::{create, parse_create_options, parse_create_opts, Create};
 pub use error::Error;

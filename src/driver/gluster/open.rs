@@ -6,7 +6,7 @@
 use super::error::Error;
 use super::options::{self, Options};
 use super::state::Gluster;
-use crate::backend::gfapi::{Connection, File, Server, VolumeSpec, Whence};
+use crate::backend::gfapi::{Connection, File, Server, Target, VolumeSpec};
 use crate::errno::{Errno, ToErrno};
 use crate::options::OptionMap;
 
@@ -64,7 +64,25 @@ pub fn open(
 pub fn reopen(old: &Gluster, access: Access) -> Result<Gluster, Error> {
     old.check_usable()?;
     let file = open_file(old.file.connection(), &old.options, access)?;
-    node(file, old.options.clone(), access)
+    let length = file.size()?.length;
+    let new = node(file, old.options.clone(), access)?;
+    check_sectors(old.alignment, new.alignment, length, access.writable)?;
+    Ok(new)
+}
+
+/// Whether a node may get a larger alignment while it is open.
+///
+/// The block layer compares the length with the alignment before the reopen is committed, when it still has the old one; a write
+/// of the last sector would then be beyond the end that it knows.
+fn check_sectors(old: u32, new: u32, length: i64, writable: bool) -> Result<(), Error> {
+    /// The block layer rounds lengths up to these.
+    const SECTOR: i64 = 512;
+    let rounded = length.saturating_add(SECTOR - 1) & !(SECTOR - 1);
+    // DIVERGES: with an end that is no multiple the reopen fails, rather than the process when the last sector is written.
+    if writable && new > old && rounded.checked_rem(new.into()) != Some(0) {
+        return Err(Error::Sectors { length, alignment: new });
+    }
+    Ok(())
 }
 
 /// A connection for those options.
@@ -122,16 +140,15 @@ fn open_file(connection: &Connection, options: &Options, access: Access) -> Resu
 
 /// The node of an open file: asks what the file can do.
 fn node(file: File, options: Options, access: Access) -> Result<Gluster, Error> {
-    let seek_data = has_seek_data(&file);
+    let size = file.size()?;
+    let seek_data = has_seek_data(&file, size.length);
     let alignment = if access.direct { direct_alignment(&file) } else { 1 };
-    let allocated = file.allocated()?;
-    Ok(Gluster::new(file, options, seek_data, alignment, allocated))
+    Ok(Gluster::new(file, options, seek_data, alignment, size.allocated))
 }
 
 /// Whether the library finds data and holes: it must not find data at the end of the file.
-fn has_seek_data(file: &File) -> bool {
-    let Ok(end) = file.seek(0, Whence::End) else { return false };
-    matches!(file.seek(end, Whence::Data), Err(error) if error.errno() == Errno::ENXIO)
+fn has_seek_data(file: &File, end: i64) -> bool {
+    matches!(file.seek(end, Target::Data), Err(error) if error.errno() == Errno::ENXIO)
 }
 
 /// What requests must be multiples of when the bricks bypass their page cache, in bytes.
@@ -158,4 +175,25 @@ fn is_read_only(errno: Errno) -> bool {
 /// Whether the trouble may be with the connection and not with the file.
 fn is_stale(errno: Errno) -> bool {
     [libc::ENOTCONN, libc::ESTALE, libc::EIO].contains(&errno.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_sectors_refuses_a_larger_alignment_that_the_length_does_not_fit() {
+        assert_eq!(check_sectors(1, 4096, 4096 + 512, true).unwrap_err().errno(), Errno::EINVAL);
+        for (old, new, length, writable) in [
+            (1, 4096, 8192, true),
+            // What the block layer takes for 8192.
+            (1, 4096, 8191, true),
+            (1, 512, 1001, true),
+            (4096, 4096, 4608, true),
+            (4096, 1, 4608, true),
+            (1, 4096, 4608, false),
+        ] {
+            assert!(check_sectors(old, new, length, writable).is_ok(), "{old} {new} {length} {writable}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::state::Gluster;
-use crate::backend::gfapi::{self, File, Whence};
+use crate::backend::gfapi::{self, File};
 use crate::host::{spawn_blocking, Request};
 use crate::range::ByteRange;
 
@@ -56,7 +56,7 @@ impl Gluster {
 
 /// Gives the file its new length. If that fails half-way it gets its old one back.
 pub(super) fn resize(file: &File, length: i64, mode: Preallocation) -> Result<(), Error> {
-    let old = file.seek(0, Whence::End)?;
+    let old = file.size()?.length;
     if length == old {
         return Ok(());
     }

@@ -3,11 +3,12 @@
 
 //! What an open gluster node keeps.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::error::Error;
 use super::options::Options;
+use super::unflushed::Unflushed;
 use crate::backend::gfapi::File;
 use crate::errno::Errno;
 
@@ -20,6 +21,8 @@ pub struct Gluster {
     pub(super) seek_data: bool,
     /// Bytes; requests must be multiples of it.
     pub(super) alignment: u32,
+    /// What the client may still hold back.
+    pub(super) unflushed: Unflushed,
     /// Where the last hole that was found ended, and data began, in bytes; a hint, which may have become wrong.
     pub(super) data_after_hole: AtomicI64,
     /// What the file was last known to occupy, in bytes.
@@ -32,23 +35,72 @@ pub struct Gluster {
 #[derive(Debug, Default)]
 pub(super) struct Allocated {
     pub(super) bytes: AtomicI64,
-    pub(super) asking: AtomicBool,
+    asking: Mutex<bool>,
+    answered: Condvar,
+}
+
+impl Allocated {
+    fn asking(&self) -> MutexGuard<'_, bool> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the right to ask, unless somebody has it.
+    pub(super) fn ask(this: &Arc<Self>) -> Option<Asking> {
+        let mut asking = this.asking();
+        if *asking {
+            return None;
+        }
+        *asking = true;
+        Some(Asking(Arc::clone(this)))
+    }
+
+    /// Waits until nobody is asking any more.
+    fn wait(&self) {
+        let asking = self.asking();
+        drop(self.answered.wait_while(asking, |asking| *asking).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The right to ask for the size on disk; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Asking(Arc<Allocated>);
+
+impl Asking {
+    /// Notes the answer.
+    pub(super) fn answer(&self, bytes: i64) {
+        self.0.bytes.store(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        *self.0.asking() = false;
+        self.0.answered.notify_all();
+    }
 }
 
 impl Gluster {
     /// A node that has just been opened.
     pub(super) fn new(file: File, options: Options, seek_data: bool, alignment: u32, allocated: i64) -> Self {
-        let allocated =
-            Arc::new(Allocated { bytes: AtomicI64::new(allocated), asking: AtomicBool::new(false) });
+        let allocated = Arc::new(Allocated { bytes: AtomicI64::new(allocated), ..Allocated::default() });
         Self {
             file: Arc::new(file),
             options,
             seek_data,
             alignment,
+            unflushed: Unflushed::new(),
             data_after_hole: AtomicI64::new(-1),
             allocated,
             failed: AtomicI32::new(0),
         }
+    }
+
+    /// Closes the file, and waits for what the client still had to write. Blocks.
+    ///
+    /// A question for the size on disk may still wait for its answer, and has the file open; it waits no longer than closing would.
+    pub fn close(self) {
+        self.allocated.wait();
+        drop(self);
     }
 
     /// What requests have to be multiples of, in bytes.

@@ -8,8 +8,9 @@ use std::sync::{mpsc, Arc};
 use std::time::Duration;
 
 use super::error::Error;
-use super::state::Gluster;
-use crate::backend::gfapi::{File, Whence};
+use super::state::{Allocated, Asking, Gluster};
+use super::unflushed::Span;
+use crate::backend::gfapi::{File, Target};
 use crate::errno::{Errno, ToErrno};
 use crate::host::{spawn_blocking, spawn_detached, Request};
 use crate::range::ByteRange;
@@ -34,7 +35,7 @@ impl Gluster {
     pub async fn length(&self, rq: &Request) -> Result<i64, Error> {
         self.check_usable()?;
         let file = Arc::clone(&self.file);
-        Ok(spawn_blocking(rq, move || file.seek(0, Whence::End)).await??)
+        Ok(spawn_blocking(rq, move || file.size()).await??.length)
     }
 
     /// Bytes that the file occupies on its bricks; while the server is away, what it was last known to occupy.
@@ -44,27 +45,20 @@ impl Gluster {
     // DIVERGES: the C driver waits for the server for as long as it takes, in the middle of query-block and with the monitor.
     pub fn allocated(&self) -> Result<i64, Error> {
         let last = self.allocated.bytes.load(Ordering::Relaxed);
-        if self.allocated.asking.swap(true, Ordering::Acquire) {
-            // The last one who asked is still waiting.
-            return Ok(last);
-        }
+        // Else the last one who asked is still waiting.
+        let Some(asking) = Allocated::ask(&self.allocated) else { return Ok(last) };
         let (send, receive) = mpsc::sync_channel(1);
-        let (file, allocated) = (Arc::clone(&self.file), Arc::clone(&self.allocated));
-        let started = spawn_detached(move || {
-            let result = file.allocated();
-            // Before the answer: whoever gets it may close the node, and expects the file to be closed then.
-            drop(file);
+        let query = Query { file: Arc::clone(&self.file), asking };
+        spawn_detached(move || {
+            let result = query.file.size().map(|size| size.allocated);
             if let Ok(bytes) = result {
-                allocated.bytes.store(bytes, Ordering::Relaxed);
+                query.asking.answer(bytes);
             }
-            allocated.asking.store(false, Ordering::Release);
+            // Before the answer: who gets it may ask again, and expects to be told what is so then.
+            drop(query);
             // Nobody listens any more if that took too long.
             drop(send.send(result));
-        });
-        if let Err(errno) = started {
-            self.allocated.asking.store(false, Ordering::Release);
-            return Err(errno.into());
-        }
+        })?;
         match receive.recv_timeout(ALLOCATED_TIMEOUT) {
             Ok(result) => Ok(result?),
             Err(_) => Ok(last),
@@ -73,7 +67,7 @@ impl Gluster {
 
     /// Whether a range is data or zeroes.
     ///
-    /// Without `want_zero`, and where the library can't tell, everything is data.
+    /// Without `want_zero`, and where the library can't tell, everything is data; so is what may not have been written back yet.
     ///
     /// # Errors
     /// `ENOMEDIUM` after a failed fsync. What a server can't tell is data.
@@ -91,17 +85,26 @@ impl Gluster {
         let file = Arc::clone(&self.file);
         // Whoever walks through an image comes here next, and has been told half of the answer.
         let known_data = self.data_after_hole.load(Ordering::Relaxed) == range.offset();
+        // Before the search: what a flush writes back meanwhile may come too late for it.
+        let unflushed = self.unflushed.span();
         let extent = spawn_blocking(rq, move || find_extent(&file, range.offset(), known_data)).await?;
         Ok(match extent {
             Extent::Unknown => data,
             Extent::Data(end) => aligned(end, range, self.alignment, false),
-            Extent::Hole(Some(end)) => {
-                self.data_after_hole.store(end, Ordering::Relaxed);
-                aligned(end, range, self.alignment, true)
+            Extent::Hole(end) => {
+                if let Some(end) = end {
+                    self.data_after_hole.store(end, Ordering::Relaxed);
+                }
+                hole(end, range, self.alignment, unflushed)
             }
-            Extent::Hole(None) => BlockStatus { zero: true, ..data },
         })
     }
+}
+
+/// Somebody who asks for the size on disk. A node that is being closed waits for it, so the file has to go first.
+struct Query {
+    file: Arc<File>,
+    asking: Asking,
 }
 
 /// What begins at an offset, and where it ends.
@@ -118,22 +121,39 @@ enum Extent {
 /// With `known_data` there was data a moment ago, which saves a question; if it has gone meanwhile the answer shows it.
 fn find_extent(file: &File, offset: i64, known_data: bool) -> Extent {
     if known_data {
-        if let Ok(hole) = file.seek(offset, Whence::Hole) {
+        if let Ok(hole) = file.seek(offset, Target::Hole) {
             if hole > offset {
                 return Extent::Data(hole);
             }
         }
     }
-    match file.seek(offset, Whence::Data) {
+    match file.seek(offset, Target::Data) {
         Err(error) if error.errno() == Errno::ENXIO => Extent::Hole(None),
         Ok(data) if data > offset => Extent::Hole(Some(data)),
-        Ok(data) if data == offset => match file.seek(offset, Whence::Hole) {
+        Ok(data) if data == offset => match file.seek(offset, Target::Hole) {
             Ok(hole) if hole > offset => Extent::Data(hole),
             // A server that finds both a hole and data in one place, or nothing at all.
             Ok(_) | Err(_) => Extent::Unknown,
         },
         // Old servers can answer with an offset before the one asked for.
         Ok(_) | Err(_) => Extent::Unknown,
+    }
+}
+
+/// The status of a hole that reaches from the start of `range` to `end`, or to the end of the file.
+// DIVERGES: what was written since the last flush is data. The search overtakes writes that the client has acknowledged and holds
+// back, and the C driver believes it.
+fn hole(end: Option<i64>, range: ByteRange, alignment: u32, unflushed: Span) -> BlockStatus {
+    let last = end.unwrap_or_else(|| range.end());
+    if unflushed.meets(range.offset(), last) {
+        if unflushed.start > range.offset() {
+            return aligned(unflushed.start, range, alignment, true);
+        }
+        return aligned(unflushed.end.min(last), range, alignment, false);
+    }
+    match end {
+        Some(end) => aligned(end, range, alignment, true),
+        None => BlockStatus { bytes: range.bytes(), zero: true },
     }
 }
 
@@ -157,6 +177,26 @@ mod tests {
 
     fn range(offset: i64, bytes: i64) -> ByteRange {
         ByteRange::new(offset, bytes).unwrap()
+    }
+
+    #[test]
+    fn hole_ends_where_something_may_have_been_written() {
+        let span = |start, end| Span { start, end };
+        let zero = |bytes| BlockStatus { bytes, zero: true };
+        let data = |bytes| BlockStatus { bytes, zero: false };
+        for (end, unflushed, expected) in [
+            (Some(12288), span(12288, 20480), zero(8192)),
+            (Some(12288), span(0, 4096), zero(8192)),
+            (Some(12288), span(8000, 20480), zero(3584)),
+            (Some(12288), span(4200, 20480), data(512)),
+            (Some(12288), span(4096, 20480), data(8192)),
+            (Some(12288), span(0, 5000), data(1024)),
+            (None, span(0, 20480), data(16384)),
+            (None, span(8192, 20480), zero(4096)),
+            (None, span(20480, 30000), zero(16384)),
+        ] {
+            assert_eq!(hole(end, range(4096, 16384), 512, unflushed), expected, "{end:?} {unflushed:?}");
+        }
     }
 
     #[test]

@@ -230,5 +230,7 @@ TEST(close_twice_closes_once)
     gluster.close(&bs);
     gluster.close(&bs);
     CHECK(!bs.state);
-    CHECK_INT(fake_count(FAKE_CLOSE), 1);
+    CHECK_INT(fake_open_files(), 0);
+    /* Each of its descriptors. */
+    CHECK_INT(fake_count(FAKE_CLOSE), fake_count(FAKE_OPEN) + fake_count(FAKE_DUP));
 }

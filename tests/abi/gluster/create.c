@@ -170,7 +170,7 @@ TEST(a_failed_create_leaves_no_new_file_behind)
     check_leaves_nothing(FAKE_FTRUNCATE, LOCATION ",size=#65536", EDQUOT);
     check_leaves_nothing(FAKE_FALLOCATE, LOCATION ",size=#65536,preallocation=falloc", ENOTSUP);
     check_leaves_nothing(FAKE_ZEROFILL, LOCATION ",size=#65536,preallocation=full", ENOSPC);
-    check_leaves_nothing(FAKE_LSEEK, LOCATION ",size=#65536", EIO);
+    check_leaves_nothing(FAKE_FSTAT, LOCATION ",size=#65536", EIO);
     check_leaves_nothing(FAKE_CREAT, LOCATION ",size=#65536", EACCES);
     check_leaves_nothing(FAKE_CLOSE, LOCATION ",size=#65536", ENOSPC);
 }

@@ -199,6 +199,14 @@ TEST(a_file_that_cannot_be_examined_is_closed_again)
     fake_image(IMAGE, 512);
     fake_fail(FAKE_FSTAT, ESTALE);
     check_fails(IMAGE_URI, QBR_O_RDWR, -ESTALE, "");
+    CHECK_INT(fake_count(FAKE_CLOSE), fake_count(FAKE_OPEN) + fake_count(FAKE_DUP));
+}
+
+TEST(a_file_without_a_descriptor_to_search_with_is_closed_again)
+{
+    fake_image(IMAGE, 512);
+    fake_fail(FAKE_DUP, ENOMEM);
+    check_fails(IMAGE_URI, QBR_O_RDWR, -ENOMEM, "");
     CHECK_INT(fake_count(FAKE_CLOSE), fake_count(FAKE_OPEN));
 }
 

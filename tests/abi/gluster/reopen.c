@@ -56,6 +56,43 @@ TEST(reopen_for_direct_access_changes_the_limits)
     gluster.close(&bs);
 }
 
+TEST(reopen_for_direct_access_to_larger_sectors_needs_a_length_that_fits)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = QBR_O_RDWR | QBR_O_NOCACHE };
+    QEMUIOVector *qiov = qiov_flat(512);
+    Error *err = NULL;
+
+    fake_sector(4096);
+    node_with_image(&bs, 4096 + 512);
+    CHECK_INT(gluster.reopen_prepare(&state, NULL, &err), -EINVAL);
+    CHECK(err);
+    CHECK_CONTAINS(err->message, "4608");
+    CHECK_CONTAINS(err->message, "4096");
+    error_free(err);
+    CHECK(!state.state);
+    CHECK_INT(fake_open_files(), 1);
+    /* The node goes on as it is. */
+    CHECK_INT(do_write(&bs, 4096, qiov), 0);
+    /* To read alone is fine: nothing is written behind the end. */
+    state.flags = QBR_O_NOCACHE;
+    CHECK_INT(gluster.reopen_prepare(&state, NULL, NULL), 0);
+    gluster.reopen_commit(&state);
+    gluster.close(&bs);
+    qiov_free(qiov);
+}
+
+TEST(reopen_for_direct_access_to_small_sectors_takes_any_length)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = QBR_O_RDWR | QBR_O_NOCACHE };
+
+    node_with_image(&bs, 1001);
+    CHECK_INT(gluster.reopen_prepare(&state, NULL, NULL), 0);
+    gluster.reopen_commit(&state);
+    gluster.close(&bs);
+}
+
 static void check_fails(enum fake_call call, int error)
 {
     BlockDriverState bs = { 0 };
@@ -81,6 +118,7 @@ static void check_fails(enum fake_call call, int error)
 TEST(reopen_that_cannot_open_leaks_nothing_and_keeps_the_node)
 {
     check_fails(FAKE_OPEN, ENOENT);
+    check_fails(FAKE_DUP, ENOMEM);
 }
 
 TEST(reopen_that_cannot_examine_the_file_leaks_nothing_and_keeps_the_node)

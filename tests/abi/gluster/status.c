@@ -4,6 +4,7 @@
 
 #include "../request.h"
 
+#include <pthread.h>
 #include <time.h>
 
 #include "../host/thread.h"
@@ -44,6 +45,98 @@ TEST(block_status_finds_holes_and_data)
     /* The last hole reaches to the end of what was asked for. */
     check_status(&bs, QBR_WANT_ZERO, 8 * FAKE_PIECE, 8 * FAKE_PIECE, ZERO, 8 * FAKE_PIECE);
     gluster.close(&bs);
+}
+
+/* A status query whose answer is on its way while a read or a write of the last piece ends. */
+static void check_status_beside(enum op op, int64_t offset, int64_t bytes, int kind, int64_t expected)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_flat(FAKE_PIECE);
+    int64_t pnum = -1, map = -1;
+    BlockDriverState *file = NULL;
+    unsigned asked;
+    struct request *rq;
+
+    fake_image(IMAGE, 65536);
+    fake_image_fill(IMAGE, 4 * FAKE_PIECE, 4 * FAKE_PIECE);
+    node_open_ok(&bs, IMAGE_URI, QBR_O_RDWR);
+    asked = fake_count(FAKE_LSEEK_ANSWER);
+    fake_close_gate(FAKE_LSEEK_ANSWER);
+    rq = request_start(loop_default(), (struct request) {
+        .op = OP_STATUS, .bs = &bs, .mode = QBR_WANT_ZERO, .offset = offset, .bytes = bytes, .pnum = &pnum, .map = &map,
+        .file = &file,
+    });
+    fake_wait_for(FAKE_LSEEK_ANSWER, asked + 1);
+    CHECK_INT((op == OP_READ ? do_read : do_write)(&bs, 15 * FAKE_PIECE, qiov), 0);
+    fake_open_gate(FAKE_LSEEK_ANSWER);
+    CHECK_INT(request_finish(rq), kind);
+    CHECK_INT(pnum, expected);
+    gluster.close(&bs);
+    qiov_free(qiov);
+}
+
+TEST(block_status_of_a_hole_ends_where_data_begins_whatever_ends_meanwhile)
+{
+    check_status_beside(OP_READ, 0, 65536, ZERO, 4 * FAKE_PIECE);
+    check_status_beside(OP_WRITE, 0, 65536, ZERO, 4 * FAKE_PIECE);
+}
+
+TEST(block_status_of_data_is_no_hole_whatever_ends_meanwhile)
+{
+    check_status_beside(OP_READ, 4 * FAKE_PIECE, 32768, DATA, 4 * FAKE_PIECE);
+    check_status_beside(OP_WRITE, 4 * FAKE_PIECE, 32768, DATA, 4 * FAKE_PIECE);
+}
+
+/* 64 KiB of hole, and a client that holds writes back. */
+static void open_write_behind(BlockDriverState *bs)
+{
+    fake_write_behind(true);
+    fake_image(IMAGE, 65536);
+    node_open_ok(bs, IMAGE_URI, QBR_O_RDWR);
+}
+
+TEST(block_status_of_a_write_that_is_held_back_is_data)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_flat(FAKE_PIECE);
+
+    open_write_behind(&bs);
+    check_status(&bs, QBR_WANT_ZERO, 0, 65536, ZERO, 65536);
+    CHECK_INT(do_write(&bs, 4 * FAKE_PIECE, qiov), 0);
+    CHECK_INT(do_write(&bs, 8 * FAKE_PIECE, qiov), 0);
+    check_status(&bs, QBR_WANT_ZERO, 0, 65536, ZERO, 4 * FAKE_PIECE);
+    /* What lies between the two is taken for data, too. */
+    check_status(&bs, QBR_WANT_ZERO, 4 * FAKE_PIECE, 12 * FAKE_PIECE, DATA, 5 * FAKE_PIECE);
+    check_status(&bs, QBR_WANT_ZERO, 9 * FAKE_PIECE, 7 * FAKE_PIECE, ZERO, 7 * FAKE_PIECE);
+    CHECK_INT(do_flush(&bs), 0);
+    check_status(&bs, QBR_WANT_ZERO, 4 * FAKE_PIECE, 12 * FAKE_PIECE, DATA, FAKE_PIECE);
+    check_status(&bs, QBR_WANT_ZERO, 5 * FAKE_PIECE, 11 * FAKE_PIECE, ZERO, 3 * FAKE_PIECE);
+    gluster.close(&bs);
+    qiov_free(qiov);
+}
+
+TEST(block_status_of_a_write_that_a_flush_has_overtaken_is_data)
+{
+    BlockDriverState bs = { 0 };
+    QEMUIOVector *qiov = qiov_flat(FAKE_PIECE);
+    struct request *write, *flush;
+
+    open_write_behind(&bs);
+    fake_mode(FAKE_WHEN_RELEASED);
+    write = request_start(loop_default(), (struct request) { .op = OP_WRITE, .bs = &bs, .bytes = FAKE_PIECE, .qiov = qiov });
+    fake_wait_for_held(1);
+    flush = request_start(loop_default(), (struct request) { .op = OP_FLUSH, .bs = &bs });
+    fake_wait_for_held(2);
+    CHECK(fake_release(1));
+    CHECK_INT(request_finish(flush), 0);
+    CHECK(fake_release(0));
+    CHECK_INT(request_finish(write), 0);
+    check_status(&bs, QBR_WANT_ZERO, 0, 65536, DATA, FAKE_PIECE);
+    fake_mode(FAKE_ON_THREAD);
+    CHECK_INT(do_flush(&bs), 0);
+    check_status(&bs, QBR_WANT_ZERO, 0, 65536, DATA, FAKE_PIECE);
+    gluster.close(&bs);
+    qiov_free(qiov);
 }
 
 TEST(block_status_without_want_zero_is_data_and_asks_nobody)
@@ -120,7 +213,7 @@ TEST(getlength_works_in_a_coroutine_and_in_the_main_loop)
     node_with_image(&bs, 1001);
     CHECK_INT(request_run((struct request) { .op = OP_LENGTH, .bs = &bs }), 1001);
     CHECK_INT(gluster.getlength(&bs), 1001);
-    fake_fail(FAKE_LSEEK, ESTALE);
+    fake_fail(FAKE_FSTAT, ESTALE);
     CHECK_INT(gluster.getlength(&bs), -ESTALE);
     gluster.close(&bs);
 }
@@ -177,10 +270,58 @@ TEST(allocated_size_of_a_silent_server_is_the_last_known_one_and_soon)
     /* Only the first one waits at all. Generous: the machine may be busy. */
     CHECK(now_ms() - start < 5000);
     CHECK_INT(fake_count(FAKE_FSTAT), 2);
-    /* The node can be closed meanwhile; the file goes when the server has answered. */
-    gluster.close(&bs);
     fake_open_gate(FAKE_FSTAT);
-    fake_wait_for_no_file();
+    gluster.close(&bs);
+    CHECK_INT(fake_open_files(), 0);
+}
+
+/* Lets the server answer, after a while. */
+static void *answer_late(void *opaque)
+{
+    (void)opaque;
+    nanosleep(&(struct timespec) { .tv_nsec = 100000000 }, NULL);
+    fake_open_gate(FAKE_FSTAT);
+    return NULL;
+}
+
+/* Asks a server that is silent for a while. */
+static pthread_t ask_for_late_answer(BlockDriverState *bs)
+{
+    pthread_t thread;
+
+    fake_close_gate(FAKE_FSTAT);
+    CHECK_INT(gluster.get_allocated_file_size(bs), 4 * FAKE_PIECE);
+    CHECK_INT(pthread_create(&thread, NULL, answer_late, NULL), 0);
+    return thread;
+}
+
+TEST(close_waits_for_the_size_on_disk_so_that_the_file_is_closed)
+{
+    BlockDriverState bs = { 0 };
+    pthread_t thread;
+
+    open_with_hole(&bs);
+    thread = ask_for_late_answer(&bs);
+    gluster.close(&bs);
+    CHECK_INT(fake_open_files(), 0);
+    pthread_join(thread, NULL);
+}
+
+TEST(reopen_waits_for_the_size_on_disk_so_that_the_old_file_is_closed)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = QBR_O_RDWR };
+    pthread_t thread;
+
+    open_with_hole(&bs);
+    CHECK_INT(gluster.reopen_prepare(&state, NULL, NULL), 0);
+    thread = ask_for_late_answer(&bs);
+    gluster.reopen_commit(&state);
+    CHECK_INT(fake_open_files(), 1);
+    pthread_join(thread, NULL);
+    CHECK_INT(gluster.get_allocated_file_size(&bs), 4 * FAKE_PIECE);
+    gluster.close(&bs);
+    CHECK_INT(fake_open_files(), 0);
 }
 
 TEST(allocated_size_is_asked_anew_after_a_time_without_threads)

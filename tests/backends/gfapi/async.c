@@ -56,6 +56,15 @@ static void free_op(struct op *op)
     free(op);
 }
 
+/* As the library does it: the position is what the last one to end says. */
+static ssize_t moved(struct op *op, ssize_t result)
+{
+    if (result > 0) {
+        op->fd->offset = op->offset + result;
+    }
+    return result;
+}
+
 /* Does the work; with the lock. The number of bytes or -errno; -4096 is a failure without a reason. */
 static ssize_t perform(struct op *op)
 {
@@ -71,13 +80,16 @@ static ssize_t perform(struct op *op)
     }
     switch (op->call) {
     case FAKE_PREADV:
-        return fake_read(op->fd, op->iov, op->count, op->offset, most);
+        return moved(op, fake_read(op->fd, op->iov, op->count, op->offset, most));
     case FAKE_PWRITEV:
-        return fake_write(op->fd, op->iov, op->count, op->offset, most);
+        return moved(op, fake_write(op->fd, op->iov, op->count, op->offset, most));
     case FAKE_DISCARD:
         return fake_punch(op->fd, op->offset, op->bytes);
     case FAKE_ZEROFILL_ASYNC:
         return fake_zero(op->fd, op->offset, op->bytes);
+    case FAKE_FSYNC:
+        fake_write_back(op->fd->image);
+        return 0;
     default:
         return 0;
     }

@@ -23,10 +23,13 @@ enum fake_call {
     FAKE_INIT,
     FAKE_FINI,
     FAKE_OPEN,
+    FAKE_DUP,
     FAKE_CREAT,
     FAKE_CLOSE,
     FAKE_UNLINK,
     FAKE_LSEEK,
+    /* Not a call: the moment between the server's answer to a search and glfs_lseek's own. */
+    FAKE_LSEEK_ANSWER,
     FAKE_FSTAT,
     FAKE_PREAD,
     FAKE_FTRUNCATE,
@@ -108,6 +111,8 @@ const unsigned char *fake_image_bytes(const char *path, int64_t *length);
 bool fake_image_exists(const char *path);
 /* Opening for writing fails with @error; 0 allows it. */
 void fake_image_read_only(int error);
+/* From now on writes are acknowledged and held back: searches don't find them until the next fsync. */
+void fake_write_behind(bool on);
 /* Sector size of the bricks: requests past their cache must be multiples of it. */
 void fake_sector(unsigned bytes);
 
@@ -131,7 +136,7 @@ void fake_seek(enum fake_seek behaviour);
 int fake_fini_policy(void);
 /* Live clients: those made and not ended. */
 unsigned fake_volumes(void);
-/* Open files. */
+/* Open files; one is open as long as one of its descriptors is. */
 unsigned fake_open_files(void);
 /* Waits until no file is open. */
 void fake_wait_for_no_file(void);

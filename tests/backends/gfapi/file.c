@@ -32,7 +32,7 @@ static struct glfs_fd *open_image(struct glfs *fs, struct fake_image *image, int
 {
     struct glfs_fd *fd = calloc(1, sizeof(*fd));
 
-    *fd = (struct glfs_fd) { .next = files, .fs = fs, .image = image, .flags = flags };
+    *fd = (struct glfs_fd) { .next = files, .fs = fs, .image = image, .flags = flags, .first = fd, .descriptors = 1 };
     files = fd;
     open_files++;
     fs->open_files++;
@@ -94,6 +94,25 @@ struct glfs_fd *glfs_creat(struct glfs *fs, const char *path, int flags, mode_t 
     return open_call(FAKE_CREAT, fs, path, flags | O_CREAT);
 }
 
+struct glfs_fd *glfs_dup(struct glfs_fd *fd)
+{
+    struct glfs_fd *copy = NULL;
+
+    if (!fake_begin(FAKE_DUP)) {
+        return NULL;
+    }
+    fake_acquire();
+    if (fake_usable(fd)) {
+        copy = calloc(1, sizeof(*copy));
+        *copy = (struct glfs_fd) { .next = files, .fs = fd->fs, .image = fd->image, .flags = fd->flags, .first = fd->first };
+        files = copy;
+        fd->first->descriptors++;
+    }
+    fake_release_lock();
+    errno = EBADF;
+    return copy;
+}
+
 int glfs_close(struct glfs_fd *fd)
 {
     /* The file is gone whatever the answer is. */
@@ -106,8 +125,11 @@ int glfs_close(struct glfs_fd *fd)
             fake_violate("glfs_close was called while operations are in flight");
         }
         fd->closed = true;
-        fd->fs->open_files--;
-        open_files--;
+        fd->first->descriptors--;
+        if (!fd->first->descriptors) {
+            fd->fs->open_files--;
+            open_files--;
+        }
     }
     fake_release_lock();
     errno = error;
@@ -160,7 +182,23 @@ static ssize_t end(ssize_t result)
 
 off_t glfs_lseek(struct glfs_fd *fd, off_t offset, int whence)
 {
-    return begin(FAKE_LSEEK, fd) ? end(fake_seek_in(fd->image, offset, whence)) : -1;
+    off_t found;
+
+    if (!begin(FAKE_LSEEK, fd)) {
+        return -1;
+    }
+    found = fake_seek_in(fd->image, offset, whence);
+    if (found >= 0) {
+        fd->offset = found;
+    }
+    if (end(found) < 0 || !fake_begin(FAKE_LSEEK_ANSWER)) {
+        return -1;
+    }
+    /* The library answers with the position, whoever has moved it meanwhile. */
+    fake_acquire();
+    found = fd->offset;
+    fake_release_lock();
+    return found;
 }
 
 int glfs_fstat(struct glfs_fd *fd, struct stat *buf)
@@ -169,6 +207,7 @@ int glfs_fstat(struct glfs_fd *fd, struct stat *buf)
         return -1;
     }
     memset(buf, 0, sizeof(*buf));
+    buf->st_size = fake_seek_in(fd->image, 0, SEEK_END);
     buf->st_blocks = fake_allocated(fd->image) / 512;
     return end(0);
 }

@@ -24,11 +24,14 @@ struct fake_image {
     off_t open;
     /* Which pieces are data; the others are hole, and their bytes are zero. */
     bool data[PIECES];
+    /* Which will be, once they are written back. */
+    bool held_back[PIECES];
 };
 
 static struct fake_image *images;
 static unsigned sector = 512;
 static enum fake_seek seek_behaviour;
+static bool write_behind;
 
 /* --- With the lock -------------------------------------------------------------------------------------------------------- */
 
@@ -70,12 +73,27 @@ static void make_room(struct fake_image *image, off_t end)
     }
 }
 
-static void mark(struct fake_image *image, off_t offset, off_t bytes, bool data)
+static void set(bool *pieces, off_t offset, off_t bytes, bool value)
 {
     off_t piece;
 
     for (piece = offset / FAKE_PIECE; piece * FAKE_PIECE < offset + bytes; piece++) {
-        image->data[piece] = data;
+        pieces[piece] = value;
+    }
+}
+
+static void mark(struct fake_image *image, off_t offset, off_t bytes, bool data)
+{
+    set(image->data, offset, bytes, data);
+}
+
+void fake_write_back(struct fake_image *image)
+{
+    off_t piece;
+
+    for (piece = 0; piece < PIECES; piece++) {
+        image->data[piece] |= image->held_back[piece];
+        image->held_back[piece] = false;
     }
 }
 
@@ -177,7 +195,7 @@ ssize_t fake_write(struct glfs_fd *fd, const struct iovec *iov, int count, off_t
     }
     if (rest) {
         make_room(image, offset + rest);
-        mark(image, offset, rest, true);
+        set(write_behind ? image->held_back : image->data, offset, rest, true);
     }
     for (i = 0; i < count && rest; i++) {
         size_t part = iov[i].iov_len < rest ? iov[i].iov_len : rest;
@@ -320,6 +338,13 @@ const unsigned char *fake_image_bytes(const char *path, int64_t *length)
 bool fake_image_exists(const char *path)
 {
     return fake_image_bytes(path, NULL);
+}
+
+void fake_write_behind(bool on)
+{
+    fake_acquire();
+    write_behind = on;
+    fake_release_lock();
 }
 
 void fake_sector(unsigned bytes)

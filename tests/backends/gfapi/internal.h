@@ -30,6 +30,11 @@ struct glfs_fd {
     struct glfs *fs;
     struct fake_image *image;
     int flags;
+    /* The position, which a search moves, and the end of every read and write. */
+    off_t offset;
+    /* The descriptor that the file was opened with, which counts all that it has. */
+    struct glfs_fd *first;
+    unsigned descriptors;
     bool closed;
     unsigned in_flight;
 };
@@ -57,6 +62,7 @@ void fake_unlink(struct fake_image *image);
 off_t fake_allocated(struct fake_image *image);
 
 /* Work on images; with the lock, -errno on failure. */
+void fake_write_back(struct fake_image *image);
 int fake_set_length(struct fake_image *image, off_t length);
 off_t fake_seek_in(struct fake_image *image, off_t offset, int whence);
 ssize_t fake_read(struct glfs_fd *fd, const struct iovec *iov, int count, off_t offset, size_t most);
