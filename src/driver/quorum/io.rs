@@ -83,8 +83,11 @@ impl Quorum {
         if children.flags().zero & quick != quick || !children.list().iter().all(|child| child.unmaps()) {
             return Err(Errno::ENOTSUP.into());
         }
-        // An end that a child has to cut off is refused after the rest was done, by each child after another rest.
-        let mut rest = range.shrink_to(children.zero_alignment().into());
+        // An end that a child has to cut off is refused after the rest was done, by each child after another rest. The end of the
+        // image is none.
+        let inner = range.shrink_to(children.zero_alignment().into());
+        let end = if range.end() >= bs.known_length() { range.end() } else { inner.end() };
+        let mut rest = ByteRange::new(inner.offset(), end.saturating_sub(inner.offset()))?;
         if rest.is_empty() && !range.is_empty() {
             return Err(Errno::ENOTSUP.into());
         }

@@ -334,6 +334,25 @@ TEST(discards_that_no_child_ever_does_quickly_are_left_out_after_a_while)
     disk_free(disk);
 }
 
+/* Where the image ends in the middle of a cluster there is nothing that could be refused. */
+TEST(discard_up_to_the_end_of_the_image_is_not_cut_there)
+{
+    struct voters voters;
+    unsigned i;
+
+    voters_open(&voters, 3, LENGTH, "vote-threshold=#3");
+    voters.disk[1]->zero_alignment = 3 * 4096;
+    CHECK_INT(quorum_run((struct quorum_request) {
+        .op = Q_DISCARD, .bs = &voters.bs, .offset = 3 * 4096, .bytes = LENGTH - 3 * 4096 }), 0);
+    for (i = 0; i < 3; i++) {
+        const QbrChildIo *last = &voters.disk[i]->last[QBR_CHILD_WRITE_ZEROES];
+
+        CHECK_INT(last->offset, 3 * 4096);
+        CHECK_INT(last->bytes, LENGTH - 3 * 4096);
+    }
+    voters_close(&voters);
+}
+
 TEST(discard_is_cut_to_what_all_children_can_do_quickly)
 {
     static const struct {
