@@ -101,14 +101,6 @@ impl Drop for Wait {
     }
 }
 
-/// Runs `call` on another thread and does not wait for it.
-///
-/// # Errors
-/// The error of starting a thread if there is none to run it.
-pub fn spawn_detached(call: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
-    enqueue(Box::new(|| drop(unwind::catch(call))))
-}
-
 /// Hands a job to a thread, and starts one if none is free.
 fn enqueue(job: Job) -> Result<(), Errno> {
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);

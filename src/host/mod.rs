@@ -30,7 +30,7 @@ pub mod unwind;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fake;
 
-pub use blocking::{spawn_blocking, spawn_detached, spawn_waiting};
+pub use blocking::{spawn_blocking, spawn_waiting};
 pub use buffer::{Buffer, Lent};
 pub use child::{Child, Flags, Length, Permissions};
 pub use error::{set_error, HostError};

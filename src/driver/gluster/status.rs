@@ -12,7 +12,7 @@ use super::state::{Allocated, Asking, Gluster};
 use super::unflushed::Span;
 use crate::backend::gfapi::{File, Target};
 use crate::errno::{Errno, ToErrno};
-use crate::host::{spawn_blocking, spawn_detached, Request};
+use crate::host::{spawn_blocking, spawn_thread, Request};
 use crate::range::ByteRange;
 
 /// What a range is.
@@ -49,7 +49,8 @@ impl Gluster {
         let Some(asking) = Allocated::ask(&self.allocated) else { return Ok(last) };
         let (send, receive) = mpsc::sync_channel(1);
         let query = Query { file: Arc::clone(&self.file), asking };
-        spawn_detached(move || {
+        // A thread of its own: who closes the file waits for it, and must not wait for calls of other nodes.
+        spawn_thread("qbr-gluster-size", move || {
             let result = query.file.size().map(|size| size.allocated);
             if let Ok(bytes) = result {
                 query.asking.answer(bytes);
