@@ -60,16 +60,14 @@ def failed_flush_sends_a_failure(case, c):
     return None
 
 
-def discard_reaches_the_children(case, c):
-    """The C driver says that all is well and does nothing."""
-    if case.operation != "discard":
-        return None
-    # A child that refuses a discard is no failure. In the quorum pattern it gets zeroes instead.
-    refused = [i for i, state in enumerate(case.states) if state == "enotsup"]
-    failed = [i for i, state in enumerate(case.states) if state in ("eio", "enospc")]
-    done = [i for i, state in enumerate(case.states) if state == "ok"]
-    if case.pattern == "quorum":
-        done += refused
+def in_state(case, *states):
+    """The numbers of the children that are in one of these states."""
+    return [i for i, state in enumerate(case.states) if state in states]
+
+
+def zeroed(case, c, done):
+    """What is right when these children get zeroes that they do not get from the C driver, and only real failures count."""
+    failed = in_state(case, "eio", "enospc")
     children = list(c.children)
     offset, length = shape(case.slot)
     begin = offset % SLOT
@@ -83,26 +81,27 @@ def discard_reaches_the_children(case, c):
     return Outcome(error, c.data, sorted(events), tuple(children), c.space)
 
 
+def discard_reaches_the_children(case, c):
+    """The C driver says that all is well and does nothing."""
+    if case.operation != "discard":
+        return None
+    # A child that refuses a discard is no failure. In the quorum pattern it gets zeroes instead.
+    refused = in_state(case, "enotsup")
+    done = in_state(case, "ok")
+    if case.pattern == "quorum":
+        done += refused
+    return zeroed(case, c, done)
+
+
 def quick_zeroes_reach_all_children_or_are_refused(case, c):
     """The C driver takes a child that has none for one that has failed, and goes on if there are enough others."""
     if case.operation != FAST_ZERO:
         return None
-    refused = [i for i, state in enumerate(case.states) if state == "enotsup"]
-    failed = [i for i, state in enumerate(case.states) if state in ("eio", "enospc")]
+    refused = in_state(case, "enotsup")
     if len(refused) == case.count:
         # Nobody has done anything, and the caller is to write the zeroes.
         return c._replace(error=NUMBER["enotsup"], events=[])
-    children = list(c.children)
-    offset, length = shape(case.slot)
-    begin = offset % SLOT
-    for i in refused:
-        children[i] = children[i][:begin] + bytes(length) + children[i][begin + length:]
-    events = [bad(f"c{i}", "write", *sectors(case.slot), case.states[i]) for i in failed]
-    error = 0
-    if case.count - len(failed) < case.threshold:
-        events.append(failure(*sectors(case.slot)))
-        error = NUMBER[vote_error(case, failed)]
-    return Outcome(error, c.data, sorted(events), tuple(children), c.space)
+    return zeroed(case, c, refused)
 
 
 FAST_ZERO = "fast-zero"
