@@ -161,9 +161,10 @@ class Locked:
 
     def _take_lock_of_nothing(self, side):
         """The same of an image without a byte that could be written: by making it longer for a moment."""
-        for size in (512, 0):
-            ret, _, text = side.worker.call(hands.TRUNCATE, size)
-            self._expect(side, f"truncate to {size} for the lock", ret, 0, text)
+        if self.locked and not self.model.size:
+            for size in (512, 0):
+                ret, _, text = side.worker.call(hands.TRUNCATE, size)
+                self._expect(side, f"truncate to {size} for the lock", ret, 0, text)
 
     # --- a client is killed ---
 

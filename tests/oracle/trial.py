@@ -266,8 +266,7 @@ class Trial(Checks, Locked):
         for side in self._active():
             if self.kind == "turns" and self.together:
                 self._take_lock(side)
-                if self.locked and not self.model.size:
-                    self._take_lock_of_nothing(side)
+                self._take_lock_of_nothing(side)
             ret, _, text = side.worker.call(hands.SNAP_GOTO, data=step.name.encode())
             self._expect(side, str(step), ret, 0, text)
         old = self.model.size
