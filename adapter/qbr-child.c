@@ -196,7 +196,7 @@ void qbr_host_child_start(QbrChildIo *io)
 bool qbr_filter_is_inserted(BlockDriverState *bs)
 {
     /* Who wants to write to a node that is inactive has to hear of anything that is lost below: it must not get as far as that. */
-    bool is_deep = bs->open_flags & BDRV_O_INACTIVE;
+    bool is_deep = qbr_host_bs_is_inactive(bs);
     BdrvChild *child;
 
     QLIST_FOREACH(child, &bs->children, next) {
