@@ -51,19 +51,41 @@ unsigned char disk_byte(int64_t offset)
     return (offset ^ offset >> 8 ^ offset >> 16) * 31 + 1;
 }
 
+/*
+ * What a new disk has at @offset, and how many of at most @bytes follow there. Byte by byte, a large disk takes seconds
+ * under Valgrind.
+ */
+static const unsigned char *pattern_at(int64_t offset, int64_t bytes, size_t *run)
+{
+    enum { ROW = 256 };
+    static unsigned char rows[ROW][ROW];
+    static bool filled[ROW];
+    unsigned row = (offset >> 8 ^ offset >> 16) % ROW, column = offset % ROW, i;
+
+    for (i = 0; !filled[row] && i < ROW; i++) {
+        rows[row][i] = disk_byte(offset - column + i);
+    }
+    filled[row] = true;
+    *run = bytes < ROW - column ? bytes : ROW - column;
+    return &rows[row][column];
+}
+
 struct disk *disk_new(const char *name, int64_t length)
 {
     struct disk *disk = calloc(1, sizeof(*disk));
     unsigned slot = 0;
     int64_t at;
+    size_t run;
 
     *disk = (struct disk) {
         .bs = { .name = name, .disk = disk }, .name = name, .content = malloc(length + !length), .length = length,
         .flags = { .write = ~0u, .zero = ~0u, .truncate = ~0u }, .unmaps = true, .zero_alignment = 1,
         .status = QBR_BLOCK_DATA, .reach = INT64_MAX,
     };
-    for (at = 0; at < length; at++) {
-        disk->content[at] = disk_byte(at);
+    for (at = 0; at < length; at += run) {
+        const unsigned char *pattern = pattern_at(at, length - at, &run);
+
+        memcpy(&disk->content[at], pattern, run);
     }
     while (disks[slot]) {
         slot++;
@@ -90,9 +112,12 @@ void disk_free(struct disk *disk)
 bool disk_is_intact(const struct disk *disk, int64_t offset, int64_t bytes)
 {
     int64_t at;
+    size_t run;
 
-    for (at = offset; at < offset + bytes; at++) {
-        if (disk->content[at] != disk_byte(at)) {
+    for (at = offset; at < offset + bytes; at += run) {
+        const unsigned char *pattern = pattern_at(at, offset + bytes - at, &run);
+
+        if (memcmp(&disk->content[at], pattern, run)) {
             return false;
         }
     }
