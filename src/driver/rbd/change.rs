@@ -11,7 +11,6 @@ use super::error::Error;
 use super::format::object_map::State;
 use super::format::striping::ObjectRange;
 use super::image::Head;
-use super::map::LOCK_LOST;
 use super::state::Rbd;
 use crate::backend::rados::Operation;
 use crate::errno::Errno;
@@ -31,22 +30,16 @@ impl Rbd {
         end: i64,
         change: impl AsyncFn(&Head) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let attempt = async || {
+        again_without_the_lock(async || {
             self.grow_to(rq, end).await?;
             let head = self.image.enter(rq).await?;
             if end > self.image.size() {
                 // Another client had the lock meanwhile, and has made the image smaller.
-                return Err(LOCK_LOST.into());
+                return Err(Error::LockLost);
             }
             change(&head).await
-        };
-        for _ in 0..MAX_TRIES {
-            match attempt().await {
-                Err(Error::Errno(errno)) if errno == LOCK_LOST => {}
-                done => return done,
-            }
-        }
-        Err(Errno::EIO.into())
+        })
+        .await
     }
 
     /// Makes the image larger if it ends before `end`.
@@ -132,4 +125,17 @@ impl Rbd {
         drop(states);
         submitted
     }
+}
+
+/// Does what needs the lock, and begins again if that was lost meanwhile.
+pub(super) async fn again_without_the_lock(
+    attempt: impl AsyncFn() -> Result<(), Error>,
+) -> Result<(), Error> {
+    for _ in 0..MAX_TRIES {
+        match attempt().await {
+            Err(Error::LockLost) => {}
+            done => return done,
+        }
+    }
+    Err(Errno::EIO.into())
 }

@@ -150,6 +150,9 @@ pub enum Error {
     /// Another client has shut this one out.
     #[error("rbd image '{0}': this client was blocklisted, most likely as another one has taken over the image's lock; 'rbd status' and 'rbd lock ls' show who. Nothing was written since. Reopen the node to go on with a new connection")]
     Fenced(String),
+    /// The lock went away while it was needed. What has to be whole begins again; nothing else was changed since.
+    #[error("the lock of the image was lost meanwhile: an administrator has ended it, or another client has taken it")]
+    LockLost,
     /// A number says everything.
     #[error("{0}")]
     Errno(Errno),
@@ -177,6 +180,7 @@ impl ToErrno for Error {
             | Self::Errno(errno) => *errno,
             Self::NoSnapshot { .. } => Errno::ENOENT,
             Self::LockHeld { .. } => Errno::EBUSY,
+            Self::LockLost => Errno::ENOLCK,
             Self::Fenced(_) => Errno::from_code(libc::ESHUTDOWN),
             Self::SnapshotIsReadOnly(_) => Errno::EACCES,
         }

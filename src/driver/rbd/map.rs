@@ -25,8 +25,6 @@ use crate::backend::rados::WriteOp;
 use crate::errno::Errno;
 use crate::host::{Request, Signal};
 
-/// Another client has the lock of the map, and with it the image's. The library never answers this.
-pub(super) const LOCK_LOST: Errno = Errno::ENOLCK;
 /// How many places there are to count writes in flight: enough for most requests to have one of their own.
 const PLACES: usize = 1024;
 /// How many objects one operation changes at most.
@@ -261,7 +259,7 @@ impl Map {
         Ok(())
     }
 
-    /// Has the map's object do something, if the lock is ours: [`LOCK_LOST`]. What fails otherwise makes the map invalid.
+    /// Has the map's object do something, if the lock is ours: [`Error::LockLost`]. What fails otherwise makes the map invalid.
     pub(super) async fn guarded(
         &self,
         image: &Image,
@@ -275,7 +273,7 @@ impl Map {
         }
     }
 
-    /// Has the map's object do something, if the lock is ours: [`LOCK_LOST`]. The inner result is its answer.
+    /// Has the map's object do something, if the lock is ours: [`Error::LockLost`]. The inner result is its answer.
     async fn locked(
         &self,
         image: &Image,
@@ -289,7 +287,7 @@ impl Map {
         match image.meta.change(rq, &self.object, op).await.and_then(Errno::check) {
             Err(errno) if errno == Errno::EBUSY => {
                 image.lose_lock();
-                Err(LOCK_LOST.into())
+                Err(Error::LockLost)
             }
             Err(errno) if errno.code() == libc::ESHUTDOWN => Err(image.noted(errno).into()),
             answer => Ok(answer.map(drop)),

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::change::again_without_the_lock;
 use super::error::Error;
 use super::format::calls;
 use super::format::features::Features;
@@ -28,11 +29,14 @@ impl Rbd {
     /// object map would be too large.
     pub async fn truncate(&self, rq: &Request, size: u64) -> Result<(), Error> {
         check_size(size)?;
-        let mut head = self.image.alone(rq).await?;
-        self.resize(rq, &mut head, size)
-            .await
-            .map_err(|error| Error::Resize { size, errno: error.errno() })?;
-        drop(head);
+        again_without_the_lock(async || {
+            let mut head = self.image.alone(rq).await?;
+            self.resize(rq, &mut head, size).await.map_err(|error| match error {
+                Error::LockLost => error,
+                error => Error::Resize { size, errno: error.errno() },
+            })
+        })
+        .await?;
         self.image.announce(rq).await;
         Ok(())
     }

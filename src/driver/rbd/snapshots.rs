@@ -345,7 +345,13 @@ fn check_name(name: &[u8]) -> Result<(), Error> {
 /// What goes wrong with a snapshot; a feature that stands against it has words of its own.
 fn failed_by(what: &'static str, name: &[u8], error: Error) -> Error {
     match error {
-        Error::Feature(error) => error.into(),
+        // Their words say more than any number.
+        Error::Feature(_)
+        | Error::LockHeld { .. }
+        | Error::LockRefused { .. }
+        | Error::LockLost
+        | Error::Blocklist { .. }
+        | Error::Fenced(_) => error,
         error => failed(what, name, error.errno()),
     }
 }

@@ -314,6 +314,19 @@ TEST(rbd_lock_of_a_user_is_never_touched)
     rbd_close(&bs);
 }
 
+TEST(rbd_delete_of_a_snapshot_says_who_has_the_lock)
+{
+    BlockDriverState bs = { 0 };
+    Error *error = NULL;
+
+    locked_node(&bs);
+    ceph_lock_as(IMAGE, CEPH_STRANGER, "my cookie", "");
+    CHECK_INT(rbd.snapshot_delete(&bs, NULL, "one", &error), -EBUSY);
+    CHECK_CONTAINS(error->message, HOLDER);
+    error_free(error);
+    rbd_close(&bs);
+}
+
 TEST(rbd_dead_owner_is_shut_out_before_its_lock_is_broken)
 {
     BlockDriverState bs = { 0 };

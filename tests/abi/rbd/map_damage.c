@@ -331,17 +331,18 @@ TEST(rbd_write_that_finds_both_locks_taken_by_a_dead_client_shuts_it_out)
     qiov_free(qiov);
 }
 
-TEST(rbd_resize_that_finds_the_map_locked_by_another_client_changes_nothing)
+TEST(rbd_resize_that_finds_the_map_locked_by_another_client_takes_the_lock_again_first)
 {
     BlockDriverState bs = { 0 };
 
     mapped_node(&bs);
     ceph_map_lock_as(IMAGE, CEPH_STRANGER);
-    CHECK(rbd_truncate(&bs, 20 * OBJECT) < 0);
-    CHECK_INT(ceph_image_size(IMAGE), OBJECTS * OBJECT);
-    CHECK_CONTAINS(warning_take(), "lost its exclusive lock");
     CHECK_INT(rbd_truncate(&bs, 20 * OBJECT), 0);
+    CHECK_CONTAINS(warning_take(), "lost its exclusive lock");
+    check_order("break_lock", "set_size");
+    CHECK_INT(ceph_map_holder(IMAGE), ceph_last_client());
     CHECK_INT(ceph_map_count(IMAGE), 20);
+    CHECK_INT(ceph_flags(IMAGE), 0);
     rbd_close(&bs);
 }
 
