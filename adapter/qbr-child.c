@@ -56,11 +56,25 @@ void qbr_host_children_close(BlockDriverState *bs, BdrvChild *const *children, s
 {
     size_t i;
 
-    qbr_graph_wrlock_drained();
+    qbr_graph_wrlock_drained(bs);
     for (i = 0; i < count; i++) {
         bdrv_unref_child(bs, children[i]);
     }
-    bdrv_graph_wrunlock();
+    qbr_graph_wrunlock_drained(bs);
+}
+
+void qbr_host_child_drained_begin(BdrvChild *child)
+{
+    bdrv_ref(child->bs);
+    bdrv_drained_begin(child->bs);
+}
+
+void qbr_host_child_drained_end(BdrvChild *child)
+{
+    BlockDriverState *bs = child->bs;
+
+    bdrv_drained_end(bs);
+    bdrv_unref(bs);
 }
 
 int64_t qbr_host_bs_length(BlockDriverState *bs)
@@ -177,6 +191,22 @@ int coroutine_fn qbr_host_child_write(BdrvChild *child, int64_t offset, int64_t 
     return bdrv_co_pwritev_part(child, offset, bytes, qiov, qiov_offset, flags);
 }
 
+int coroutine_fn qbr_host_filter_flush(BlockDriverState *bs)
+{
+    BdrvChild *child;
+    int ret = QBR_CHILD_IS_INSERTED(bs->file->bs) ? 0 : -ENOMEDIUM;
+
+    QLIST_FOREACH(child, &bs->children, next) {
+        /* What can't have been written to can't fail. */
+        if (child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED)) {
+            int result = bdrv_co_flush(child->bs);
+
+            ret = ret ? ret : result;
+        }
+    }
+    return ret;
+}
+
 static void coroutine_fn qbr_child_entry(void *opaque)
 {
     QbrChildIo *io = opaque;
@@ -205,11 +235,6 @@ bool qbr_filter_is_inserted(BlockDriverState *bs)
         }
     }
     return true;
-}
-
-int coroutine_fn qbr_filter_co_flush_to_os(BlockDriverState *bs)
-{
-    return QBR_CHILD_IS_INSERTED(bs->file->bs) ? 0 : -ENOMEDIUM;
 }
 
 /* --- Events --------------------------------------------------------------------------------------------------------------- */

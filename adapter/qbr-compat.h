@@ -79,16 +79,18 @@
 #if !QBR_QEMU_AT_LEAST(10, 0)
 #define bdrv_graph_rdlock_main_loop() ((void)0)
 #define bdrv_graph_rdunlock_main_loop() ((void)0)
-#define bdrv_graph_wrunlock() ((void)0)
 #endif
 
-/* To unlock, which also ends the drain: bdrv_graph_wrunlock(). */
+/* The children of @bs change, with no request in flight: its flush goes through their list, and sleeps in between. */
 #if QBR_QEMU_AT_LEAST(10, 2)
-#define qbr_graph_wrlock_drained() bdrv_graph_wrlock_drained()
+#define qbr_graph_wrlock_drained(bs) ((void)(bs), bdrv_graph_wrlock_drained())
+#define qbr_graph_wrunlock_drained(bs) ((void)(bs), bdrv_graph_wrunlock())
 #elif QBR_QEMU_AT_LEAST(10, 0)
-#define qbr_graph_wrlock_drained() bdrv_graph_wrlock()
+#define qbr_graph_wrlock_drained(bs) ((void)(bs), bdrv_graph_wrlock())
+#define qbr_graph_wrunlock_drained(bs) ((void)(bs), bdrv_graph_wrunlock())
 #else
-#define qbr_graph_wrlock_drained() ((void)0)
+#define qbr_graph_wrlock_drained(bs) bdrv_drained_begin(bs)
+#define qbr_graph_wrunlock_drained(bs) bdrv_drained_end(bs)
 #endif
 
 /* --- Changes of children: their callers lock out requests since 8.0, before that the driver has to ---------------------------- */

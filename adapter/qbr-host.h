@@ -34,7 +34,7 @@ typedef struct QemuOpts QemuOpts;
 typedef struct ReplicationState ReplicationState;
 
 /* Raised whenever a declaration below changes; an adapter and an archive with different numbers do not register. */
-#define QBR_HOST_VERSION 9u
+#define QBR_HOST_VERSION 10u
 
 /* Modules and built-in drivers alike keep these services to themselves. */
 #ifndef QBR_HOST_API
@@ -121,8 +121,14 @@ QBR_HOST_API BdrvChild *qbr_host_child_attach(BlockDriverState *bs, BlockDriverS
                                               uint32_t role, Error **errp);
 /* Detaches a child, with the lock held as for qbr_host_child_attach(). */
 QBR_HOST_API void qbr_host_child_detach(BlockDriverState *bs, BdrvChild *child);
-/* Detaches children at close, or in an open that failed: takes the lock of the block graph itself. Main loop. */
+/* Detaches children: keeps requests of @bs away, and takes the lock of the block graph, itself. Main loop. */
 QBR_HOST_API void qbr_host_children_close(BlockDriverState *bs, BdrvChild *const *children, size_t count);
+/*
+ * From the one to the other there is no request of the child's node, nor of what is above it, but those of the caller. The child stays
+ * attached to the same node meanwhile. Main loop.
+ */
+QBR_HOST_API void qbr_host_child_drained_begin(BdrvChild *child);
+QBR_HOST_API void qbr_host_child_drained_end(BdrvChild *child);
 /* The name of a child within its parent; valid as long as the child. */
 QBR_HOST_API const char *qbr_host_child_name(BdrvChild *child);
 /* The name of the child's node; valid until the next change of the block graph. */
@@ -197,6 +203,11 @@ QBR_HOST_API int qbr_host_child_read(BdrvChild *child, int64_t offset, int64_t b
 QBR_HOST_API int qbr_host_child_write(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset,
                                       uint32_t flags);
 /*
+ * Makes what was written to the children of a filter durable. 0, or -errno: the first failure, and -ENOMEDIUM if something below what
+ * it filters has lost its image, which the block layer would take for done. Only in a coroutine.
+ */
+QBR_HOST_API int qbr_host_filter_flush(BlockDriverState *bs);
+/*
  * Starts it in a coroutine of its own, which goes on with what @done returns. Returns when that coroutine sleeps for the first
  * time or has ended. Only in a coroutine.
  */
@@ -252,6 +263,8 @@ QBR_HOST_API void qbr_host_disks_examine(BlockDriverState *bs, QbrDisks *disks);
 QBR_HOST_API int qbr_host_disks_reopen(BlockDriverState *bs, bool hidden, bool secondary, bool writable, Error **errp);
 /* Attaches both as children that hold data; or none. 0, or -1 with *errp set. Main loop, and both disks are there. */
 QBR_HOST_API int qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **secondary, Error **errp);
+/* Whether the hidden disk that was attached is still the one behind the active disk. Main loop. */
+QBR_HOST_API bool qbr_host_disk_is_behind(BlockDriverState *bs, BdrvChild *hidden);
 
 /* Operations on a node that are blocked. */
 typedef struct QbrBlocker QbrBlocker;
@@ -367,8 +380,6 @@ QBR_HOST_API void qbr_host_exit_with(const char *line) __attribute__((noreturn))
  * every request, although each child does so itself when the request reaches it.
  */
 QBR_HOST_API bool qbr_filter_is_inserted(BlockDriverState *bs);
-/* Lets a flush fail if something below what the filter filters has lost its image; the block layer would take it for done. */
-QBR_HOST_API int qbr_filter_co_flush_to_os(BlockDriverState *bs);
 
 /*
  * Reads and writes of a driver that does little besides handing them on: the exports get the place of the node's state at once,

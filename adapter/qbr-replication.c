@@ -200,7 +200,7 @@ int qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **
 {
     BlockDriverState *hidden_bs, *secondary_bs;
 
-    qbr_graph_wrlock_drained();
+    qbr_graph_wrlock_drained(bs);
     hidden_bs = qbr_behind(bs->file->bs);
     secondary_bs = qbr_behind(hidden_bs);
     *hidden = qbr_host_child_attach(bs, hidden_bs, "hidden disk", QBR_CHILD_DATA, errp);
@@ -212,8 +212,19 @@ int qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **
             *hidden = NULL;
         }
     }
-    bdrv_graph_wrunlock();
+    qbr_graph_wrunlock_drained(bs);
     return *secondary ? 0 : -1;
+}
+
+bool qbr_host_disk_is_behind(BlockDriverState *bs, BdrvChild *hidden)
+{
+    bool is_behind;
+
+    bdrv_graph_rdlock_main_loop();
+    /* Jobs put filters in between, which change nothing. */
+    is_behind = bdrv_skip_filters(qbr_behind(bs->file->bs)) == bdrv_skip_filters(hidden->bs);
+    bdrv_graph_rdunlock_main_loop();
+    return is_behind;
 }
 
 /* --- The node on top of a secondary --------------------------------------------------------------------------------------- */

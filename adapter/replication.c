@@ -37,7 +37,7 @@ static BlockDriver qbr_replication = {
     .bdrv_co_pwritev_part = QBR_CO_PWRITEV_PART(replication),
     .bdrv_co_pwrite_zeroes = qbr_replication_co_pwrite_zeroes,
     .bdrv_co_pdiscard = qbr_replication_co_pdiscard,
-    .bdrv_co_flush_to_os = qbr_filter_co_flush_to_os,
+    .bdrv_co_flush = qbr_replication_co_flush,
     .bdrv_child_perm = qbr_replication_child_perm,
     .strong_runtime_opts = qbr_replication_strong_runtime_opts,
 };

@@ -836,6 +836,14 @@ int qbr_replication_co_pwrite_zeroes(BlockDriverState *bs,
 int qbr_replication_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
 
 /*
+ `.bdrv_co_flush`. Makes what was written durable on all disks. Coroutine. 0 or -errno.
+
+ # Safety
+ Pointers as the block layer passes them.
+ */
+int qbr_replication_co_flush(BlockDriverState *bs);
+
+/*
  `.bdrv_child_perm`. What the node needs of a child and lets others do with it. Main loop.
 
  # Safety

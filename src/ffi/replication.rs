@@ -78,20 +78,28 @@ pub unsafe extern "C" fn qbr_replication_open(
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_replication_close(bs: *mut BlockDriverState) {
+    const EXPORT: &CStr = c"qbr_replication_close";
     let node = bs;
-    let body = || {
-        let Some(bs) = NonNull::new(bs) else { return };
-        // SAFETY: the block layer passes a valid node.
-        let bs = unsafe { Bs::from_raw(bs) };
+    let Some(bs) = NonNull::new(bs) else { return };
+    // SAFETY: the block layer passes a valid node.
+    let bs = unsafe { Bs::from_raw(bs) };
+    let close = || {
         // SAFETY: open stored a node of this type; it stays in its place while jobs tell their end.
         if let Some(replication) = unsafe { guard::closing::<Replication>(bs.state()) } {
             replication.close(bs);
         }
+    };
+    let go = || {
         // SAFETY: as above, and nothing is left that could tell.
         drop(unsafe { guard::take::<Replication>(bs.state()) });
     };
+    // Jobs and QEMU's core know the node, which goes now, whatever panics. What was ended already isn't ended twice.
     // SAFETY: the block layer passes a valid node.
-    unsafe { guard::call::<Replication>(c"qbr_replication_close", node, body) }
+    unsafe { guard::call::<Replication>(EXPORT, node, close) };
+    // SAFETY: as above.
+    unsafe { guard::call::<Replication>(EXPORT, node, close) };
+    // SAFETY: as above.
+    unsafe { guard::call::<Replication>(EXPORT, node, go) };
 }
 
 /// `.bdrv_co_truncate`. The length can't be changed: -ENOTSUP with @errp set. Coroutine.
@@ -206,6 +214,22 @@ pub unsafe extern "C" fn qbr_replication_co_pdiscard(
     };
     // SAFETY: the block layer passes a valid node.
     unsafe { guard::direct(c"qbr_replication_co_pdiscard", bs, body) }
+}
+
+/// `.bdrv_co_flush`. Makes what was written durable on all disks. Coroutine. 0 or -errno.
+///
+/// # Safety
+/// Pointers as the block layer passes them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn qbr_replication_co_flush(bs: *mut BlockDriverState) -> c_int {
+    let node = bs;
+    let body = |replication: &Replication| -> Result<c_int, Errno> {
+        // SAFETY: the block layer passes a valid node.
+        let bs = unsafe { Bs::from_raw(arg::not_null(bs)?) };
+        replication.flush(bs).map(|()| 0)
+    };
+    // SAFETY: the block layer passes a valid node.
+    unsafe { guard::direct(c"qbr_replication_co_flush", node, body) }
 }
 
 /// `.bdrv_child_perm`. What the node needs of a child and lets others do with it. Main loop.

@@ -55,6 +55,24 @@ pub struct Permissions {
     pub shared: u64,
 }
 
+/// A time without requests, also if it ends with a panic.
+struct Drained(Child);
+
+impl Drained {
+    fn begin(child: Child) -> Self {
+        // SAFETY: valid by the constructor's contract.
+        unsafe { raw::qbr_host_child_drained_begin(child.as_raw()) }
+        Self(child)
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        // SAFETY: begun above, and the child is still there.
+        unsafe { raw::qbr_host_child_drained_end(self.0.as_raw()) }
+    }
+}
+
 impl Child {
     /// Wraps what QEMU has attached.
     ///
@@ -117,6 +135,13 @@ impl Child {
     pub fn is_only_parent_of(self, node: NonNull<BlockDriverState>) -> bool {
         // SAFETY: valid by the constructor's contract; the caller got the node from QEMU.
         unsafe { raw::qbr_host_child_is_only_parent_of(self.as_raw(), node.as_ptr()) }
+    }
+
+    /// Does something while its node, and what is above that, has no requests but those of `work`, which leaves it attached. Main
+    /// loop, which may run meanwhile.
+    pub fn drained<T>(self, work: impl FnOnce() -> T) -> T {
+        let _section = Drained::begin(self);
+        work()
     }
 
     /// Reads into guest memory. The coroutine may sleep.

@@ -53,6 +53,8 @@ absent! {
     qbr_host_child_attach(bs: *mut BlockDriverState, node: *mut BlockDriverState, name: *const c_char, role: u32, errp: *mut *mut Error) -> *mut BdrvChild;
     qbr_host_child_detach(bs: *mut BlockDriverState, child: *mut BdrvChild);
     qbr_host_children_close(bs: *mut BlockDriverState, children: *const *mut BdrvChild, count: usize);
+    qbr_host_child_drained_begin(child: *mut BdrvChild);
+    qbr_host_child_drained_end(child: *mut BdrvChild);
     qbr_host_child_name(child: *mut BdrvChild) -> *const c_char;
     qbr_host_child_node_name(child: *mut BdrvChild) -> *const c_char;
     qbr_host_child_flags(child: *mut BdrvChild, flags: *mut QbrFlags);
@@ -63,6 +65,7 @@ absent! {
     qbr_host_child_run(io: *mut QbrChildIo) -> i64;
     qbr_host_child_read(child: *mut BdrvChild, offset: i64, bytes: i64, qiov: *mut QEMUIOVector, qiov_offset: usize, flags: u32) -> c_int;
     qbr_host_child_write(child: *mut BdrvChild, offset: i64, bytes: i64, qiov: *mut QEMUIOVector, qiov_offset: usize, flags: u32) -> c_int;
+    qbr_host_filter_flush(bs: *mut BlockDriverState) -> c_int;
     qbr_host_child_start(io: *mut QbrChildIo);
     qbr_host_quorum_report_bad(kind: u32, error: c_int, child: *mut BdrvChild, sector: i64, sectors: i64);
     qbr_host_quorum_failure(bs: *mut BlockDriverState, sector: i64, sectors: i64);
@@ -73,6 +76,7 @@ absent! {
     qbr_host_disks_examine(bs: *mut BlockDriverState, disks: *mut QbrDisks);
     qbr_host_disks_reopen(bs: *mut BlockDriverState, hidden: bool, secondary: bool, writable: bool, errp: *mut *mut Error) -> c_int;
     qbr_host_disks_attach(bs: *mut BlockDriverState, hidden: *mut *mut BdrvChild, secondary: *mut *mut BdrvChild, errp: *mut *mut Error) -> c_int;
+    qbr_host_disk_is_behind(bs: *mut BlockDriverState, hidden: *mut BdrvChild) -> bool;
     qbr_host_top_block(bs: *mut BlockDriverState, top_id: *const c_char) -> *mut QbrBlocker;
     qbr_host_top_unblock(blocker: *mut QbrBlocker);
     qbr_host_backup_start(bs: *mut BlockDriverState, secondary: *mut BdrvChild, hidden: *mut BdrvChild, errp: *mut *mut Error) -> *mut BlockJob;

@@ -149,6 +149,23 @@ impl Bs {
         Ok((hidden, secondary))
     }
 
+    /// Whether the hidden disk that was attached is still the one behind the active disk.
+    #[must_use]
+    pub fn is_behind(self, hidden: Child) -> bool {
+        // SAFETY: valid by the constructors' contracts.
+        unsafe { raw::qbr_host_disk_is_behind(self.as_raw(), hidden.as_raw()) }
+    }
+
+    /// Makes what was written to the children of a filter durable. In a coroutine, which may sleep.
+    ///
+    /// # Errors
+    /// The first child's that fails; `ENOMEDIUM` if something below it has lost its image.
+    pub fn flush_filter(self) -> Result<(), Errno> {
+        // SAFETY: valid by the constructor's contract.
+        let ret = unsafe { raw::qbr_host_filter_flush(self.as_raw()) };
+        Errno::check(i64::from(ret)).map(drop)
+    }
+
     /// Detaches disks that [`Bs::attach_disks`] attached, and that no request uses any more.
     pub fn detach_disks(self, disks: &[Child]) {
         // SAFETY: requests use them only after a failed failover, and then they stay until close, when there are no requests; the

@@ -3,13 +3,15 @@
 
 import errno
 import os
+import threading
+from contextlib import ExitStack
 
 from lib.harness import Skip, check, test, wait_for
 from lib.nbd import Client, NbdError
 from lib.qcow2 import corrupt
 from lib.qmp import Machine
 from lib.quorum import answer
-from lib.replication import (SIZE, Content, Primary, Secondary, children, file_of, image, is_read_only, raw_image, refused, start,
+from lib.replication import (BLOCK, SIZE, Content, Primary, Secondary, children, file_of, image, is_read_only, raw_image, refused, start,
                              status, stop)
 
 
@@ -49,6 +51,41 @@ def secondary_that_is_stopped_forgets_its_guests_writes_and_starts_again(t):
             stop(machine, False, False)
             check(status(machine) is None, status(machine))
             content.compare(guest, "after the stop")
+        check(machine.quit() == 0, machine.output())
+
+
+@test()
+def secondary_is_stopped_and_started_under_its_guests_flushes(t):
+    """The disks of a secondary come and go while a flush goes through them."""
+    secondary = Secondary(t, bytes(SIZE))
+    is_over, failures = threading.Event(), []
+
+    def flush(client):
+        try:
+            while not is_over.is_set():
+                client.write(0, b"x" * 512)
+                client.flush()
+        except (OSError, NbdError) as error:
+            failures.append(error)
+
+    with secondary.machine as machine, ExitStack() as stack:
+        start(machine, False)
+        primary = stack.enter_context(Client(t.work, secondary.socket, "disk"))
+        guests = [stack.enter_context(secondary.client()) for _ in range(4)]
+        threads = [threading.Thread(target=flush, args=(guest,)) for guest in guests]
+        for thread in threads:
+            thread.start()
+        try:
+            for number in range(20):
+                primary.write(number * BLOCK, b"y" * 512)
+                stop(machine, False, False)
+                start(machine, False)
+        finally:
+            is_over.set()
+            for thread in threads:
+                thread.join()
+        check(not failures, failures)
+        check(status(machine) is None, status(machine))
         check(machine.quit() == 0, machine.output())
 
 
@@ -111,11 +148,15 @@ def corrupt_image(t, name):
     return path
 
 
-def secondary_without_hidden_disk(t):
-    """A machine with a running secondary "r" whose hidden disk, which was made writable for that, has lost its image."""
+def secondary_without_hidden_disk(t, before=lambda machine: None):
+    """
+    A machine with a running secondary "r" whose hidden disk, which was made writable for that, has lost its image. What `before` adds
+    is started with it.
+    """
     hidden = t.path("hidden")
     t.img("create", "-q", "-f", "qcow2", "-o", "cluster_size=4k", hidden, "16M")
     machine = Machine(t.cell, t.work)
+    before(machine)
     machine.add({"driver": "raw", "node-name": "disk", "file": file_of(raw_image(t, "disk", bytes(16 << 20)))})
     machine.add({"driver": "replication", "node-name": "r", "mode": "secondary", "top-id": "r",
                  "file": {"driver": "qcow2", "node-name": "active", "file": file_of(image(t, "active", 16 << 20)),
@@ -149,6 +190,29 @@ def failover_of_a_secondary_whose_hidden_disk_has_lost_its_image_fails_and_close
         stop(machine, False, True)
         wait_for(lambda: status(machine), 60, "the failover to fail")
         check(machine.quit() == 0, machine.output())
+
+
+@test(core=True)
+def failover_that_cannot_begin_on_one_secondary_reaches_the_others(t):
+    def another(machine):
+        machine.add({"driver": "raw", "node-name": "disk2", "file": file_of(raw_image(t, "disk2", bytes(SIZE)))})
+        machine.add({"driver": "replication", "node-name": "r2", "mode": "secondary", "top-id": "r2",
+                     "file": {"driver": "qcow2", "node-name": "active2", "file": file_of(image(t, "active2")),
+                              "backing": {"driver": "qcow2", "node-name": "hidden2", "file": file_of(image(t, "hidden2")),
+                                          "backing": "disk2"}}})
+        machine.export("disk2")
+
+    with secondary_without_hidden_disk(t, another) as machine:
+        machine.io("r2", "write -P 7 0 64k")
+        # The core begins with the node that came last, and ends with the first error.
+        stop(machine, False, True)
+        wait_for(lambda: children(machine, "r2") == {"file": "disk2"}, 60, "the failover of the other disk")
+        wait_for(lambda: status(machine), 60, "the failover to fail")
+        stop(machine, False, True)
+        check(machine.quit() == 0, machine.output())
+        check("its failover can't begin" in machine.output(), machine.output())
+    with open(t.path("disk2"), "rb") as disk:
+        check(disk.read(65536) == bytes([7]) * 65536, "what the guest has written is not on the disk")
 
 
 @test(core=True)
@@ -232,6 +296,62 @@ def secondary_that_has_failed_over_says_why_it_cannot_start(t):
         stop(machine, True, True)
         check(children(machine, "r") == {"file": "disk"}, children(machine, "r"))
         check(machine.quit() == 0, machine.output())
+
+
+@test()
+def writes_beside_one_another_after_a_failed_failover_are_all_kept(t):
+    cluster, count, writers = 2 << 20, 16, 8
+    piece = cluster // writers
+    active = t.path("active")
+    t.img("create", "-q", "-f", "qcow2", "-o", f"cluster_size={cluster}", active, str(cluster * count))
+    disk = file_of(raw_image(t, "disk", bytes(cluster * count)))
+    with Machine(t.cell, t.work) as machine:
+        # The first write there is the failover's.
+        rule = {"event": "none", "iotype": "write", "sector": 0, "errno": errno.EIO, "once": True}
+        machine.add({"driver": "raw", "node-name": "disk", "file": {"driver": "blkdebug", "image": disk, "inject-error": [rule]}})
+        hidden = {"driver": "qcow2", "file": file_of(image(t, "hidden", cluster * count)), "backing": "disk"}
+        machine.add({"driver": "replication", "node-name": "r", "mode": "secondary", "top-id": "r",
+                     "file": {"driver": "qcow2", "file": file_of(active), "backing": hidden}})
+        machine.export("disk")
+        socket = machine.export("r")
+        start(machine, False)
+        with Client(t.work, socket, "disk") as primary:
+            # The hidden disk has the first piece of each cluster of the active one.
+            for number in range(1, count):
+                primary.write(number * cluster, bytes([1]) * 512)
+        machine.io("r", "write -P 2 0 512")
+        stop(machine, False, True)
+        wait_for(lambda: status(machine), 60, "the failover to fail")
+        with ExitStack() as stack:
+            clients = [stack.enter_context(Client(t.work, socket, "r")) for _ in range(writers)]
+            for number in range(1, count):
+                # The first one's goes to the active disk, with the whole cluster around it, the others' to the secondary disk.
+                at_once([lambda own=own, client=client: client.write(number * cluster + own * piece, bytes([10 + own]) * 512)
+                         for own, client in enumerate(clients)])
+            for number in range(1, count):
+                for own, client in enumerate(clients):
+                    check(client.read(number * cluster + own * piece, 512) == bytes([10 + own]) * 512,
+                          f"what was written to cluster {number} by writer {own} is gone")
+        check(machine.quit() == 0, machine.output())
+
+
+def at_once(calls):
+    """Does all that at the same time."""
+    begin, failures = threading.Barrier(len(calls)), []
+
+    def do(call):
+        begin.wait()
+        try:
+            call()
+        except (OSError, NbdError) as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=do, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    check(not failures, failures)
 
 
 @test()

@@ -8,7 +8,8 @@
 use super::machine::{Gate, Mode};
 use super::state::Replication;
 use crate::errno::Errno;
-use crate::host::Child;
+use crate::host::qemu::Bs;
+use crate::host::{block_on, Child};
 use crate::iov::GuestPart;
 use crate::range::ByteRange;
 
@@ -64,6 +65,15 @@ impl Replication {
         self.change(range, Otherwise::Yes, |child, piece, _| child.discard(piece))
     }
 
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// The disks'. On a primary it is remembered, too: what the secondary has acknowledged may be lost.
+    // DIVERGES: a failed flush of a primary is remembered; the C driver only passes the error on, which the quorum ignores.
+    pub fn flush(&self, bs: Bs) -> Result<(), Errno> {
+        bs.flush_filter().inspect_err(|errno| self.status.step(|now| now.lost_change(*errno)))
+    }
+
     /// The length in bytes.
     ///
     /// # Errors
@@ -108,6 +118,10 @@ impl Replication {
     }
 
     /// After a failed failover: what neither the active nor the hidden disk has belongs to the secondary disk.
+    ///
+    /// One change at a time. A change of the active disk may copy what is around it there, and would hide what another one writes to
+    /// the secondary disk meanwhile.
+    // DIVERGES: in the C driver such changes run beside one another, and what was acknowledged can be gone.
     #[cold]
     fn change_pieces(
         &self,
@@ -116,6 +130,7 @@ impl Replication {
         change: impl Fn(Child, ByteRange, usize) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         let secondary = self.held().secondary.ok_or(Errno::EIO)?;
+        let _alone = block_on(async |rq| self.splitting.exclusive(rq).await).unwrap_or(Err(Errno::EIO))?;
         let mut rest = range;
         while !rest.is_empty() {
             let (is_above, reach) = file.allocated_above(secondary, rest)?;

@@ -11,7 +11,7 @@ use super::machine::{Mode, StageError, Status, Verdict};
 use super::options::Options;
 use super::state::{Held, Replication};
 use crate::errno::{Errno, ToErrno};
-use crate::host::qemu::Bs;
+use crate::host::qemu::{report_error, report_warning, Bs};
 use crate::host::replication::{Disks, Job};
 use crate::host::Child;
 
@@ -59,7 +59,7 @@ impl Replication {
         self.held().blocker = Some(blocker);
         let backup = bs.start_backup(secondary, hidden).map_err(Error::Host)?;
         self.held().backup = Some(backup);
-        self.begin_anew()
+        self.begin_anew(hidden)
     }
 
     /// Makes a checkpoint.
@@ -72,17 +72,34 @@ impl Replication {
             return Ok(());
         }
         check_writable(bs)?;
-        self.begin_anew()
+        let hidden = self.check_chain(bs)?;
+        self.begin_anew(hidden)
+    }
+
+    /// The hidden disk, if that is still behind the active one.
+    // DIVERGES: with another disk in between a checkpoint or stop would empty the wrong ones; the C driver does.
+    fn check_chain(&self, bs: Bs) -> Result<Child, Error> {
+        let hidden = self.held().hidden.ok_or(Errno::ENOMEDIUM)?;
+        if bs.is_behind(hidden) {
+            return Ok(hidden);
+        }
+        let error = Error::Disks("The active disk has another backing file than at the start");
+        self.status.step(|now| now.failed(error.errno()));
+        Err(error)
     }
 
     /// From here on the secondary's guest sees what the primary has written.
-    fn begin_anew(&self) -> Result<(), Error> {
-        self.backup()?.checkpoint().map_err(Error::Host)?;
-        // The backup may end while the event loop runs; then there is an error that no checkpoint clears, as none succeeds.
-        let emptied = self.empty_disks().and_then(|()| self.backup().map(drop));
-        let result = number(&emptied);
-        self.status.step(|now| now.checkpointed(result));
-        emptied
+    // DIVERGES: without a request in between, as the primary's next write would be copied to a disk that is emptied then; in the C
+    // driver it is.
+    fn begin_anew(&self, hidden: Child) -> Result<(), Error> {
+        hidden.drained(|| {
+            self.backup()?.checkpoint().map_err(Error::Host)?;
+            // The backup may end while the event loop runs; then there is an error that no checkpoint clears, as none succeeds.
+            let emptied = self.empty_disks().and_then(|()| self.backup().map(drop));
+            let result = number(&emptied);
+            self.status.step(|now| now.checkpointed(result));
+            emptied
+        })
     }
 
     /// What copies what is overwritten.
@@ -110,7 +127,7 @@ impl Replication {
     /// # Errors
     /// Why it can't be stopped, and it goes on; or what failed on the way: then it is stopped, or its failover has failed.
     pub fn stop(&self, bs: Bs, failover: bool) -> Result<(), Error> {
-        if self.status.now().stop()? == Verdict::Ignore {
+        if self.status.now().stop(failover)? == Verdict::Ignore {
             return Ok(());
         }
         if self.mode() == Mode::Primary {
@@ -123,6 +140,7 @@ impl Replication {
             self.fail_over(bs)
         } else {
             check_writable(bs)?;
+            self.check_chain(bs)?;
             self.stop_secondary(bs)
         }
     }
@@ -150,11 +168,20 @@ impl Replication {
                 Ok(())
             }
             Err(error) => {
-                // DIVERGES: a failover that can't begin has failed; in the C driver it seems to run for ever, and close crashes.
-                self.status.step(|now| now.failed_over(Err(Errno::EIO)));
-                Err(Error::Host(error))
+                // DIVERGES: a failover that can't begin has failed; in the C driver it seems to run for ever, and close crashes. It
+                // is no error of the stop, with which QEMU's core would leave out all other nodes.
+                self.not_failed_over(Errno::EIO);
+                report_error(&format!("replication node '{}': its failover can't begin: {error}", bs.name()));
+                Ok(())
             }
         }
+    }
+
+    /// The failover has failed.
+    fn not_failed_over(&self, errno: Errno) {
+        // With no request in flight: one that still goes to the active disk may copy what is around it there, and hide what the next
+        // one writes to the secondary disk.
+        self.file.drained(|| self.status.step(|now| now.failed_over(Err(errno))));
     }
 
     /// The backup has ended: we have cancelled it, or it has failed.
@@ -174,12 +201,13 @@ impl Replication {
     /// The failover is over.
     pub fn commit_ended(&self, bs: Bs, result: Result<(), Errno>) {
         self.held().commit = None;
-        self.status.step(|now| now.failed_over(result));
-        if result.is_ok() {
-            // They are merged, and the secondary disk is the filtered one now.
-            self.held().was_read_only = (false, false);
-            self.let_go(bs);
+        if let Err(errno) = result {
+            return self.not_failed_over(errno);
         }
+        self.status.step(|now| now.failed_over(Ok(())));
+        // They are merged, and the secondary disk is the filtered one now.
+        self.held().was_read_only = (false, false);
+        self.let_go(bs);
     }
 
     /// Ends the backup, if there is one.
@@ -198,13 +226,20 @@ impl Replication {
         if let Some(blocker) = blocker {
             blocker.unblock();
         }
+        let is_the_chain = hidden.is_none_or(|hidden| bs.is_behind(hidden));
         let children: Vec<Child> = secondary.into_iter().chain(hidden).collect();
         if !children.is_empty() {
             bs.detach_disks(&children);
         }
-        if hidden_was || secondary_was {
-            // A disk that can't become read-only again stays as it is; nobody here writes to it any more.
-            drop(bs.reopen_disks(hidden_was, secondary_was, false));
+        if !is_the_chain || !(hidden_was || secondary_was) {
+            return;
+        }
+        // A disk that can't become read-only again stays as it is; nobody here writes to it any more.
+        if let Err(error) = bs.reopen_disks(hidden_was, secondary_was, false) {
+            report_warning(&format!(
+                "replication node '{}': can't make its disks read-only again: {error}",
+                bs.name()
+            ));
         }
     }
 

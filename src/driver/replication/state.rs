@@ -9,7 +9,7 @@ use super::machine::Mode;
 use super::options::Options;
 use super::status::SharedStatus;
 use crate::host::replication::{Blocker, Job, Registration};
-use crate::host::Child;
+use crate::host::{Child, Gate};
 
 /// What a started secondary holds, each from when it was got until it was given back. Only the main loop uses it, except for
 /// `secondary`, which requests use after a failed failover, when only close gives it back.
@@ -32,6 +32,8 @@ pub struct Replication {
     pub(super) file: Child,
     registration: Mutex<Option<Registration>>,
     pub(super) status: SharedStatus,
+    /// Closed by each change after a failed failover.
+    pub(super) splitting: Gate<()>,
     held: Mutex<Held>,
 }
 
@@ -40,7 +42,8 @@ impl Replication {
     #[must_use]
     pub fn new(options: Options, file: Child) -> Self {
         let status = SharedStatus::new(options.mode());
-        Self { options, file, registration: Mutex::default(), status, held: Mutex::default() }
+        let splitting = Gate::new(());
+        Self { options, file, registration: Mutex::default(), status, splitting, held: Mutex::default() }
     }
 
     /// It has a place among the replications of the process, or none any more.

@@ -445,6 +445,21 @@ int64_t qbr_host_child_run(QbrChildIo *io)
     return ret;
 }
 
+int qbr_host_filter_flush(BlockDriverState *bs)
+{
+    int ret = 0;
+    unsigned i;
+
+    CHECK(qbr_host_in_coroutine());
+    for (i = 0; i < bs->child_count; i++) {
+        QbrChildIo io = { .op = QBR_CHILD_FLUSH, .child = bs->children[i] };
+        int result = qbr_host_child_run(&io);
+
+        ret = ret ? ret : result;
+    }
+    return ret;
+}
+
 int qbr_host_child_read(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset, uint32_t flags)
 {
     QbrChildIo io = {
@@ -490,6 +505,19 @@ const char *child_name(const BdrvChild *child)
 struct disk *child_disk(const BdrvChild *child)
 {
     return child->disk;
+}
+
+void qbr_host_child_drained_begin(BdrvChild *child)
+{
+    CHECK(!qbr_host_in_coroutine());
+    child->disk->drained++;
+    child->disk->drains++;
+}
+
+void qbr_host_child_drained_end(BdrvChild *child)
+{
+    CHECK(child->disk->attached && child->disk->drained);
+    child->disk->drained--;
 }
 
 /* The block layer asks for permissions whenever the graph changes. */

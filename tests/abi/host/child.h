@@ -43,6 +43,8 @@ struct disk {
     /* Parents besides the one under test, and whether it is attached there. */
     unsigned other_parents;
     unsigned attached;
+    /* Drained sections: those that go on, and all there were. */
+    unsigned drained, drains;
     /* The answer to block status, and how far it reaches. */
     int status;
     int64_t reach;

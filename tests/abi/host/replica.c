@@ -88,7 +88,7 @@ void qbr_host_disks_examine(BlockDriverState *bs, QbrDisks *disks)
 int qbr_host_disks_reopen(BlockDriverState *bs, bool hidden, bool secondary, bool writable, Error **errp)
 {
     (void)bs;
-    CHECK(replica.hidden && replica.secondary);
+    CHECK(replica.hidden && replica.secondary && !replica.has_another_behind);
     if (fails(STEP_REOPEN, errp)) {
         return -EACCES;
     }
@@ -116,6 +116,13 @@ int qbr_host_disks_attach(BlockDriverState *bs, BdrvChild **hidden, BdrvChild **
     *hidden = qbr_host_child_attach(bs, &replica.hidden->bs, "hidden disk", QBR_CHILD_DATA, errp);
     *secondary = qbr_host_child_attach(bs, &replica.secondary->bs, "secondary disk", QBR_CHILD_DATA, errp);
     return 0;
+}
+
+bool qbr_host_disk_is_behind(BlockDriverState *bs, BdrvChild *hidden)
+{
+    (void)bs;
+    CHECK(child_disk(hidden) == replica.hidden);
+    return !replica.has_another_behind;
 }
 
 QbrBlocker *qbr_host_top_block(BlockDriverState *bs, const char *top_id)
@@ -151,6 +158,8 @@ BlockJob *qbr_host_backup_start(BlockDriverState *bs, BdrvChild *secondary, Bdrv
 int qbr_host_backup_checkpoint(BlockJob *job, Error **errp)
 {
     CHECK(job == &backup && replica.backup_runs);
+    /* What is written now is to be copied, and not to be emptied. */
+    CHECK_INT(replica.hidden->drained, 1);
     if (fails(STEP_CHECKPOINT, errp)) {
         return -1;
     }
@@ -207,6 +216,7 @@ int qbr_host_child_make_empty(BdrvChild *child, Error **errp)
     CHECK(!qbr_host_in_coroutine());
     CHECK(disk == replica.active || disk == replica.hidden);
     CHECK(replica.writable && !replica.hidden_read_only);
+    CHECK(replica.hidden->drained >= replica.backup_runs);
     if (disk == replica.active) {
         if (fails(STEP_EJECTED_ACTIVE, NULL)) {
             return -ENOMEDIUM;

@@ -30,6 +30,8 @@ struct replica {
     bool writable;
     /* The disks behind the active one; NULL if there is none. */
     struct disk *active, *hidden, *secondary;
+    /* Something is between the active disk and the hidden one. */
+    bool has_another_behind;
     bool secondary_has_user, can_be_emptied, hidden_read_only, secondary_read_only;
     /* The name of the node on top. */
     const char *top;

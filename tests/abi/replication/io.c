@@ -221,6 +221,65 @@ TEST(replication_split_change_gives_the_error_of_either_disk)
     side_close(&node);
 }
 
+TEST(replication_changes_after_a_failed_failover_go_one_after_the_other)
+{
+    struct side_request *first, *second;
+    struct side_node node;
+
+    side_bring(&node, SECONDARY, FAILOVER_FAILED);
+    /* The first one's write may copy what is around it to the active disk, and would hide the second one's. */
+    node.active->above = 1;
+    disk_mode(node.active, QBR_CHILD_WRITE, DISK_WHEN_RELEASED);
+    first = side_start_request(&node, R_WRITE, 0, 512);
+    disk_wait_held(node.active, QBR_CHILD_WRITE, 1);
+    second = side_start_request(&node, R_WRITE, 512, 512);
+    CHECK_INT(side_request(&node, R_READ, 0, 1024, 0), 0);
+    CHECK_INT(node.active->calls[QBR_CHILD_ALLOCATED_ABOVE], 1);
+    CHECK_INT(node.secondary->calls[QBR_CHILD_WRITE], 0);
+    node.active->above = 3;
+    disk_release(node.active, QBR_CHILD_WRITE);
+    CHECK_INT(side_finish(first), 0);
+    CHECK_INT(side_finish(second), 0);
+    CHECK_INT(node.active->calls[QBR_CHILD_WRITE], 2);
+    CHECK_INT(node.secondary->calls[QBR_CHILD_WRITE], 0);
+    side_close(&node);
+}
+
+TEST(replication_flush_of_a_primary_that_fails_is_told_and_remembered)
+{
+    struct side_node node;
+
+    side_bring(&node, PRIMARY, RUNNING);
+    CHECK_INT(side_request(&node, R_FLUSH, 0, 0, 0), 0);
+    CHECK(!side_get_error(&node));
+    disk_fail(node.active, QBR_CHILD_FLUSH, EIO);
+    CHECK_INT(side_request(&node, R_FLUSH, 0, 0, 0), -EIO);
+    CHECK_CONTAINS(side_get_error(&node), "I/O error");
+    disk_fail(node.active, QBR_CHILD_FLUSH, 0);
+    CHECK(!side_stop(&node, false));
+    CHECK_CONTAINS(side_start(&node, PRIMARY), "missed writes");
+    side_close(&node);
+}
+
+TEST(replication_flush_of_a_secondary_reaches_all_disks_and_fails_with_each)
+{
+    struct side_node node;
+    unsigned i;
+
+    for (i = 0; i < 3; i++) {
+        struct disk *disk;
+
+        side_bring(&node, SECONDARY, RUNNING);
+        disk = i == 0 ? node.active : i == 1 ? node.hidden : node.secondary;
+        CHECK_INT(side_request(&node, R_FLUSH, 0, 0, 0), 0);
+        CHECK_INT(disk->calls[QBR_CHILD_FLUSH], 1);
+        disk_fail(disk, QBR_CHILD_FLUSH, ENOSPC);
+        CHECK_INT(side_request(&node, R_FLUSH, 0, 0, 0), -ENOSPC);
+        CHECK(!side_get_error(&node));
+        side_close(&node);
+    }
+}
+
 TEST(replication_resize_is_refused_in_each_stage_and_reaches_no_disk)
 {
     struct side_node node;

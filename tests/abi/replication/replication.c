@@ -136,8 +136,9 @@ const char *side_get_error(struct side_node *node)
     return told(error);
 }
 
-struct request {
+struct side_request {
     BlockDriverState *bs;
+    struct co *co;
     enum replication_op op;
     int64_t offset, bytes, ret;
     unsigned flags;
@@ -148,7 +149,7 @@ struct request {
 
 static void entry(void *opaque)
 {
-    struct request *rq = opaque;
+    struct side_request *rq = opaque;
 
     switch (rq->op) {
     case R_READ:
@@ -169,12 +170,15 @@ static void entry(void *opaque)
     case R_LENGTH:
         rq->ret = qbr_replication_getlength(rq->bs);
         break;
+    case R_FLUSH:
+        rq->ret = qbr_replication_co_flush(rq->bs);
+        break;
     }
 }
 
 int64_t side_transfer(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes, QEMUIOVector *qiov, size_t skip)
 {
-    struct request rq = { .bs = &node->bs, .op = op, .offset = offset, .bytes = bytes, .qiov = qiov, .skip = skip };
+    struct side_request rq = { .bs = &node->bs, .op = op, .offset = offset, .bytes = bytes, .qiov = qiov, .skip = skip };
 
     co_run(entry, &rq);
     return rq.ret;
@@ -182,7 +186,7 @@ int64_t side_transfer(struct side_node *node, enum replication_op op, int64_t of
 
 int64_t side_request(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes, unsigned flags)
 {
-    struct request rq = {
+    struct side_request rq = {
         .bs = &node->bs, .op = op, .offset = offset, .bytes = bytes, .flags = flags, .qiov = qiov_flat(bytes),
     };
 
@@ -191,6 +195,26 @@ int64_t side_request(struct side_node *node, enum replication_op op, int64_t off
     message[0] = '\0';
     told(rq.error);
     return rq.ret;
+}
+
+struct side_request *side_start_request(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes)
+{
+    struct side_request *rq = malloc(sizeof(*rq));
+
+    *rq = (struct side_request) { .bs = &node->bs, .op = op, .offset = offset, .bytes = bytes, .qiov = qiov_flat(bytes) };
+    rq->co = co_start(loop_default(), entry, rq);
+    return rq;
+}
+
+int64_t side_finish(struct side_request *rq)
+{
+    int64_t ret;
+
+    co_join(rq->co);
+    ret = rq->ret;
+    qiov_free(rq->qiov);
+    free(rq);
+    return ret;
 }
 
 const char *side_truncate_message(void)

@@ -22,7 +22,7 @@ struct side_node {
     struct disk *active, *hidden, *secondary;
 };
 
-enum replication_op { R_READ, R_WRITE, R_ZERO, R_DISCARD, R_TRUNCATE, R_LENGTH };
+enum replication_op { R_READ, R_WRITE, R_ZERO, R_DISCARD, R_TRUNCATE, R_LENGTH, R_FLUSH };
 
 #define R_BYTES 32768
 
@@ -43,6 +43,9 @@ const char *side_get_error(struct side_node *node);
 
 /* A request of @bytes at @offset, in a coroutine. */
 int64_t side_request(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes, unsigned flags);
+/* The same, to be waited for. */
+struct side_request *side_start_request(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes);
+int64_t side_finish(struct side_request *rq);
 /* A read or write of @bytes at @offset with a vector, from its byte @skip on, in a coroutine. */
 int64_t side_transfer(struct side_node *node, enum replication_op op, int64_t offset, int64_t bytes, QEMUIOVector *qiov, size_t skip);
 /* The message of the last truncate. */

@@ -53,7 +53,9 @@ TEST(replication_checkpoint_get_error_and_stop_in_each_stage)
         { NULL, NULL, NULL, NULL, NULL, NULL }, { NO_BACKUP, NULL, NULL, NO_BACKUP, NULL, NULL } };
     static const char *const get_error[2][STAGES] = {
         { NOT_RUNNING, NULL, NULL, NULL, NULL, NULL }, { NOT_RUNNING, NULL, NULL, "the failover failed", NULL, NULL } };
-    static const char *const stop[STAGES] = { NOT_RUNNING, NULL, NULL, NOT_RUNNING, NULL, NULL };
+    /* [failover][stage] */
+    static const char *const stop[2][STAGES] = {
+        { NOT_RUNNING, NULL, NULL, NOT_RUNNING, NULL, NULL }, { NOT_RUNNING, NULL, NULL, NULL, NULL, NULL } };
     struct side_node node;
     enum side side;
     enum stage stage;
@@ -71,7 +73,7 @@ TEST(replication_checkpoint_get_error_and_stop_in_each_stage)
             side_close(&node);
             for (failover = false;; failover = true) {
                 side_bring(&node, side, stage);
-                check(failover ? "failover" : "stop", side, stage, side_stop(&node, failover), stop[stage]);
+                check(failover ? "failover" : "stop", side, stage, side_stop(&node, failover), stop[failover][stage]);
                 side_close(&node);
                 if (failover) {
                     break;
@@ -370,10 +372,60 @@ TEST(replication_failover_that_cannot_begin_has_failed_and_close_works)
 
     side_bring(&node, SECONDARY, RUNNING);
     replica.failing = STEP_COMMIT;
-    CHECK_CONTAINS(side_stop(&node, true), "the host fails here");
+    /* QEMU's core would leave out the other nodes if this were an error. */
+    CHECK(!side_stop(&node, true));
+    CHECK_INT(errors_reported(), 1);
+    CHECK_CONTAINS(last_error_reported(), "'r': its failover can't begin: the host fails here");
     CHECK_CONTAINS(side_get_error(&node), "the failover failed");
-    CHECK_CONTAINS(side_stop(&node, true), NOT_RUNNING);
+    CHECK(!side_stop(&node, true));
+    CHECK_CONTAINS(side_stop(&node, false), NOT_RUNNING);
     CHECK_INT(side_request(&node, R_READ, 0, 512, 0), 0);
+    side_close(&node);
+}
+
+TEST(replication_failover_fails_with_no_request_in_flight)
+{
+    struct side_node node;
+
+    side_bring(&node, SECONDARY, FAILOVER);
+    replica_end_commit(-ENOSPC);
+    CHECK_INT(node.active->drains, 1);
+    side_close(&node);
+
+    side_bring(&node, SECONDARY, RUNNING);
+    replica.failing = STEP_COMMIT;
+    CHECK(!side_stop(&node, true));
+    CHECK_INT(errors_reported(), 1);
+    CHECK_INT(node.active->drains, 1);
+    side_close(&node);
+}
+
+TEST(replication_with_another_disk_behind_the_active_one_empties_none)
+{
+    struct side_node node;
+
+    side_bring(&node, SECONDARY, RUNNING);
+    replica.has_another_behind = true;
+    CHECK_CONTAINS(side_checkpoint(&node), "another backing file");
+    CHECK_CONTAINS(side_get_error(&node), "I/O error");
+    CHECK_CONTAINS(side_stop(&node, false), "another backing file");
+    CHECK_INT(replica.emptied_active, 1);
+    CHECK_INT(replica.emptied_hidden, 1);
+    replica.has_another_behind = false;
+    CHECK(!side_checkpoint(&node));
+    CHECK(!side_get_error(&node));
+    replica.has_another_behind = true;
+    side_close(&node);
+}
+
+TEST(replication_that_cannot_make_its_disks_read_only_again_says_so)
+{
+    struct side_node node;
+
+    side_bring(&node, SECONDARY, RUNNING);
+    replica.failing = STEP_REOPEN;
+    CHECK(!side_stop(&node, false));
+    CHECK_CONTAINS(warning_take(), "'r': can't make its disks read-only again: the host fails here");
     side_close(&node);
 }
 
