@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# make check-matrix: the QEMU-level tests for every supported QEMU and distribution, as a table.
+# make check-matrix: the tests of tests/qemu for every supported QEMU, as modules, and for 10.0 without them; as a table.
 #
-# Variables: QBR_BUILD, QBR_CHECK_CELLS (names of cells; default: all of them). Full logs: build/log/matrix/CELL.log.
+# Variables: QBR_BUILD, QBR_CHECK_CELLS (names of cells; default: the six below. There are qemu-7.2-builtin and
+# qemu-10.2-builtin, too). Full logs: build/log/matrix/CELL.log.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -4,7 +4,7 @@
 #
 # Several lanes of steps run side by side. A step's output goes to build/log/check/STEP.log; what fails is also shown at once.
 # gluster is tested completely on Debian 12 and rbd on Debian 13, and their core on the other one; make check-matrix runs
-# everything everywhere.
+# all of tests/qemu in six cells.
 # A step of the setup that fails counts as one failed test, and steps that need it are not run; everything else still is.
 # Variables: QBR_BUILD, QBR_SEED and QBR_REQUESTS (the random mixes of tests/qemu), QBR_CHECK_CELLS (default: all).
 set -euo pipefail

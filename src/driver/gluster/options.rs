@@ -367,6 +367,19 @@ mod tests {
     }
 
     #[test]
+    fn parse_of_empty_names_is_refused() {
+        for (text, name) in [
+            ("volume=,path=p,server.0.type=unix,server.0.path=/s", "volume"),
+            ("volume=v,path=,server.0.type=unix,server.0.path=/s", "path"),
+            ("volume=v,path=p,server.0.type=inet,server.0.host=,server.0.port=1", "server.0.host"),
+            ("volume=v,path=p,server.0.type=unix,server.0.path=", "server.0.path"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(matches!(error, OptionsError::Value { ref key, .. } if key == name), "{text}");
+        }
+    }
+
+    #[test]
     fn parse_debug_clamps() {
         for (text, level) in [("0", 0), ("9", 9), ("10", 9), ("-3", 0), ("0x7", 7), ("99999999999", 9)] {
             assert_eq!(parse_debug(Some(text.into())), Ok(level), "{text}");
