@@ -66,8 +66,7 @@ impl CreateOptions {
         password_secret: Option<Vec<u8>>,
         source: &mut OptionMap,
     ) -> Result<Self, OptionsError> {
-        let invalid = |source| OptionsError::FileName { name: lossy(filename), source };
-        let name = FileName::parse(filename).map_err(invalid)?;
+        let name = FileName::parse(filename).map_err(|source| OptionsError::file_name(filename, source))?;
         // DIVERGES: a snapshot in the file name is refused; the C driver creates the image and forgets the snapshot.
         if name.snapshot.is_some() {
             return Err(OptionsError::Snapshot("snapshot".into()));

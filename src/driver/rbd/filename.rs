@@ -134,6 +134,16 @@ impl FileName {
     }
 }
 
+/// A file name as messages show it: without its settings, one of which may be a key.
+pub(super) fn shown(text: &[u8]) -> String {
+    let prefix = if text.starts_with(PREFIX) { PREFIX.len() } else { 0 };
+    let (_, settings) = split_or_all(text.get(prefix..).unwrap_or_default(), b':');
+    match settings.and_then(|settings| text.strip_suffix(settings)) {
+        Some(name) => format!("{}...", lossy(name)),
+        None => lossy(text),
+    }
+}
+
 /// Splits at the first `end` that has no backslash in front of it; `end` belongs to neither half.
 fn split(text: &[u8], end: u8) -> Option<(&[u8], &[u8])> {
     let mut is_escaped = false;

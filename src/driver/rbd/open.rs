@@ -36,10 +36,7 @@ pub struct Access {
 /// # Errors
 /// If it is none of ours.
 pub fn parse_filename(name: &[u8]) -> Result<OptionMap, Error> {
-    let found = FileName::parse(name).map_err(|source| OptionsError::FileName {
-        name: String::from_utf8_lossy(name).into_owned(),
-        source,
-    })?;
+    let found = FileName::parse(name).map_err(|source| OptionsError::file_name(name, source))?;
     Ok(found.into_options())
 }
 

@@ -8,7 +8,7 @@
 
 use std::ffi::CString;
 
-use super::filename::{FileName, FileNameError};
+use super::filename::{shown, FileName, FileNameError};
 use crate::errno::{Errno, ToErrno};
 use crate::options::OptionMap;
 
@@ -77,7 +77,7 @@ pub enum OptionsError {
     /// Not a file name of ours.
     #[error("invalid file name {name}: {source}")]
     FileName {
-        /// As given.
+        /// As given, without settings.
         name: String,
         /// What is wrong with it.
         source: FileNameError,
@@ -117,6 +117,13 @@ pub enum OptionsError {
     Snapshot(String),
 }
 
+impl OptionsError {
+    /// About a file name.
+    pub(super) fn file_name(name: &[u8], source: FileNameError) -> Self {
+        Self::FileName { name: shown(name), source }
+    }
+}
+
 impl ToErrno for OptionsError {
     fn errno(&self) -> Errno {
         match self {
@@ -146,8 +153,7 @@ impl Options {
         };
         if let Some(text) = &legacy {
             // DIVERGES: a file name that can't be parsed is an error; the C driver goes on without options and crashes.
-            let found = FileName::parse(text)
-                .map_err(|source| OptionsError::FileName { name: lossy(text), source })?;
+            let found = FileName::parse(text).map_err(|source| OptionsError::file_name(text, source))?;
             // What the file name says wins.
             let found = found.into_options();
             for key in ["pool", "namespace", "image", "snapshot", "user", "conf"] {

@@ -224,6 +224,20 @@ fn legacy_file_name_that_is_none_is_an_error_that_names_it() {
 }
 
 #[test]
+fn legacy_file_name_that_is_none_is_told_without_its_settings() {
+    for (name, shown) in [
+        ("rbd:p/i:key=SECRET:bogus", "rbd:p/i:..."),
+        ("rbd:p/i@s:id=u:key=SECRET:", "rbd:p/i@s:..."),
+        ("rbd:p:key=SECRET", "rbd:p:..."),
+        (r"rbd:p/a\:b:bogus", r"rbd:p/a\:b:..."),
+        ("p/i:key=SECRET", "p/i:..."),
+    ] {
+        let error = parse(&format!("filename={name}")).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("invalid file name {shown}: ")), "{error}");
+    }
+}
+
+#[test]
 fn legacy_file_name_with_an_unknown_option_leaves_that_for_the_block_layer() {
     let mut source = map("filename=rbd:p/i,bogus=1");
     assert!(Options::parse(&mut source).is_ok());
