@@ -104,6 +104,11 @@ void qbr_host_child_flags(BdrvChild *child, QbrFlags *flags)
     flags->truncate = child->bs->supported_truncate_flags;
 }
 
+bool qbr_host_child_may_be_written(BdrvChild *child)
+{
+    return child->perm & BLK_PERM_WRITE;
+}
+
 bool qbr_host_child_unmaps(BdrvChild *child)
 {
     BlockDriverState *bs;

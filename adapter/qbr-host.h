@@ -135,6 +135,8 @@ QBR_HOST_API const char *qbr_host_child_name(BdrvChild *child);
 QBR_HOST_API const char *qbr_host_child_node_name(BdrvChild *child);
 /* The request flags that the child's node takes. */
 QBR_HOST_API void qbr_host_child_flags(BdrvChild *child, QbrFlags *flags);
+/* Whether the node has permission to write to the child now. Any thread. */
+QBR_HOST_API bool qbr_host_child_may_be_written(BdrvChild *child);
 /* Whether zeroes written with BDRV_REQ_MAY_UNMAP give space back all the way down (discard=unmap). With the graph locked. */
 QBR_HOST_API bool qbr_host_child_unmaps(BdrvChild *child);
 /* What ranges have to be multiples of, in bytes and at least 1, so that the child's node writes zeroes there quickly if it can. */

@@ -116,6 +116,13 @@ impl Child {
         Flags { write: flags.write, zero: flags.zero, truncate: flags.truncate }
     }
 
+    /// Whether the node has permission to write to it now.
+    #[must_use]
+    pub fn may_be_written(self) -> bool {
+        // SAFETY: valid by the constructor's contract.
+        unsafe { raw::qbr_host_child_may_be_written(self.as_raw()) }
+    }
+
     /// Whether zeroes that are written with `QBR_REQ_MAY_UNMAP` give space back.
     #[must_use]
     pub fn unmaps(self) -> bool {

@@ -58,6 +58,7 @@ absent! {
     qbr_host_child_name(child: *mut BdrvChild) -> *const c_char;
     qbr_host_child_node_name(child: *mut BdrvChild) -> *const c_char;
     qbr_host_child_flags(child: *mut BdrvChild, flags: *mut QbrFlags);
+    qbr_host_child_may_be_written(child: *mut BdrvChild) -> bool;
     qbr_host_child_unmaps(child: *mut BdrvChild) -> bool;
     qbr_host_child_zero_alignment(child: *mut BdrvChild) -> u32;
     qbr_host_child_is_only_parent_of(child: *mut BdrvChild, node: *mut BlockDriverState) -> bool;

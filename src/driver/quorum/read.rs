@@ -73,13 +73,15 @@ impl Quorum {
         };
         iov.writer().write(lanes.bytes(from, range.len()));
         let losers: Vec<usize> = ballot.losers(winner).collect();
-        for child in losers.iter().filter_map(|lane| children.get(*lane)) {
+        let losing = || losers.iter().filter_map(|lane| children.get(*lane));
+        for child in losing() {
             event.bad(*child, None);
         }
         // DIVERGES: a repair writes what has won, from private memory; the C driver writes the guest's buffer, which the guest
         // may have changed by then. And it leaves out what the guest has written meanwhile.
-        // An inactive node has no permission for it.
-        if !bs.is_inactive() && reading.as_ref().is_some_and(Ticket::begin_repair) {
+        // A node has no permission for it while it is inactive, and for a moment after that.
+        let may_repair = losing().all(|child| child.may_be_written());
+        if may_repair && reading.as_ref().is_some_and(Ticket::begin_repair) {
             // It is an attempt: whether it succeeds, the next read will tell.
             let _attempt =
                 lanes.run(rq, children, Op::Copy { from }, range, None, |lane| losers.contains(&lane)).await;

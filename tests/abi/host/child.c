@@ -418,6 +418,7 @@ int64_t qbr_host_child_run(QbrChildIo *io)
     int error;
 
     CHECK_INT(disk->attached, 1);
+    CHECK(io->op != QBR_CHILD_WRITE || !disk->may_not_be_written);
     pthread_mutex_lock(&lock);
     error = begin(io);
     if (io->op == QBR_CHILD_READ) {
@@ -505,6 +506,11 @@ const char *child_name(const BdrvChild *child)
 struct disk *child_disk(const BdrvChild *child)
 {
     return child->disk;
+}
+
+bool qbr_host_child_may_be_written(BdrvChild *child)
+{
+    return !child->disk->may_not_be_written;
 }
 
 void qbr_host_child_drained_begin(BdrvChild *child)

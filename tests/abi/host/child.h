@@ -30,6 +30,8 @@ struct disk {
     int64_t length;
     /* The flags that the node takes. */
     QbrFlags flags;
+    /* Whether its parent has no permission to write to it. */
+    bool may_not_be_written;
     /* Whether it gives space back for zeroes. */
     bool unmaps;
     /*

@@ -87,20 +87,21 @@ TEST(repair_that_fails_does_not_fail_the_read)
     qiov_free(qiov);
 }
 
-TEST(read_of_an_inactive_node_starts_no_repair)
+/* As while the node is inactive, and a little longer: it is active before it may write. */
+TEST(read_without_permission_to_write_starts_no_repair)
 {
     QEMUIOVector *qiov = qiov_flat(BYTES);
     struct voters voters;
 
     voters_open(&voters, 3, LENGTH, OPTIONS);
     disk_corrupt(voters.disk[1], 0);
-    voters.bs.inactive = true;
+    voters.disk[1]->may_not_be_written = true;
     CHECK_INT(quorum_read(&voters.bs, 0, qiov), 0);
     CHECK(qiov_is_intact(qiov, 0));
     CHECK_INT(voters_calls(&voters, QBR_CHILD_WRITE), 0);
     CHECK_TEXT(events_take(), "bad(read,disk1,-,0+8) ");
     /* The first read after that does. */
-    voters.bs.inactive = false;
+    voters.disk[1]->may_not_be_written = false;
     CHECK_INT(quorum_read(&voters.bs, 0, qiov), 0);
     CHECK(disk_is_intact(voters.disk[1], 0, LENGTH));
     CHECK_INT(voters.disk[1]->repairs, 1);
