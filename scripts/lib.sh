@@ -5,7 +5,7 @@
 #   say TEXT, step TEXT, die TEXT          progress and errors, on standard error
 #   run_logged NAME CMD...                 run CMD with its output in build/log/NAME.log; on failure show the end of it
 #   need_root "$@"                         re-run the calling script with sudo when not root
-#   need_packages PACKAGE...               install the packages that are missing, and only those
+#   need_packages PACKAGE...               install the packages that are missing, and only those; nothing with QBR_NO_INSTALL=1
 #   need_rust                              cargo and rustc 1.85 or newer, the distribution's own where there are none
 #   take_lock NAME                         one holder at a time among all commands that use this build folder
 #   at_exit CMD                            run CMD when the script ends, however it ends; last added runs first
@@ -76,7 +76,9 @@ package_installed() {
 
 need_packages() {
     local package missing=() install
-    command -v dpkg-query > /dev/null || die "this is not a Debian system: please install by hand: $*"
+    [[ -z ${QBR_NO_INSTALL:-} ]] || return 0
+    command -v dpkg-query > /dev/null ||
+        die "this is not a Debian system: please install what these packages have, and set QBR_NO_INSTALL=1: $*"
     for package; do
         case $package in
         glusterfs-server | ceph-mon | ceph-osd | ceph-mgr | ceph-mds)
