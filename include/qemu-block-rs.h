@@ -222,15 +222,15 @@ int qbr_gluster_co_create_opts(BlockDriver *_drv,
                                Error **errp);
 
 /*
- `.bdrv_co_truncate`. Sets the length to @offset bytes; @exact and @flags make no difference. Coroutine.
- 0, or -errno with @errp set.
+ `.bdrv_co_truncate`. Sets the length to @offset bytes; @flags make no difference. With cache.direct=on and larger sectors than
+ QEMU's it gets longer if it has to, but not if it is to be @exact: -EINVAL. Coroutine. 0, or -errno with @errp set.
 
  # Safety
  Pointers as the block layer passes them.
  */
 int qbr_gluster_co_truncate(BlockDriverState *bs,
                             int64_t offset,
-                            bool _exact,
+                            bool exact,
                             unsigned int prealloc,
                             unsigned int _flags,
                             Error **errp);

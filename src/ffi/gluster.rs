@@ -13,7 +13,7 @@ use crate::abi::{
     QBR_BLOCK_DATA, QBR_BLOCK_OFFSET_VALID, QBR_BLOCK_ZERO, QBR_O_NOCACHE, QBR_O_RDWR, QBR_PREALLOC_FALLOC,
     QBR_PREALLOC_FULL, QBR_PREALLOC_METADATA, QBR_PREALLOC_OFF, QBR_WANT_ZERO,
 };
-use crate::driver::gluster::{self, Access, Error as GlusterError, Gluster, Preallocation};
+use crate::driver::gluster::{self, Access, Error as GlusterError, Gluster, Preallocation, Truncate};
 use crate::errno::Errno;
 use crate::host::options::{from_create_options, take_from_qdict, CreateOpts};
 use crate::host::qemu::Bs;
@@ -182,8 +182,8 @@ pub unsafe extern "C" fn qbr_gluster_co_create_opts(
     unsafe { guard::create_errp::<GlusterError>(c"qbr_gluster_co_create_opts", errp, body) }
 }
 
-/// `.bdrv_co_truncate`. Sets the length to @offset bytes; @exact and @flags make no difference. Coroutine.
-/// 0, or -errno with @errp set.
+/// `.bdrv_co_truncate`. Sets the length to @offset bytes; @flags make no difference. With cache.direct=on and larger sectors than
+/// QEMU's it gets longer if it has to, but not if it is to be @exact: -EINVAL. Coroutine. 0, or -errno with @errp set.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
@@ -191,21 +191,21 @@ pub unsafe extern "C" fn qbr_gluster_co_create_opts(
 pub unsafe extern "C" fn qbr_gluster_co_truncate(
     bs: *mut BlockDriverState,
     offset: i64,
-    _exact: bool,
+    exact: bool,
     prealloc: c_uint,
     _flags: c_uint,
     errp: *mut *mut Error,
 ) -> c_int {
     let body = async |rq: &_, state: &Gluster| {
         let length = ByteRange::new(0, offset)?.bytes();
-        let mode = match prealloc {
+        let preallocation = match prealloc {
             QBR_PREALLOC_OFF => Preallocation::Off,
             QBR_PREALLOC_FALLOC => Preallocation::Falloc,
             QBR_PREALLOC_FULL => Preallocation::Full,
             QBR_PREALLOC_METADATA => return Err(GlusterError::Preallocation("metadata".into())),
             other => return Err(GlusterError::Preallocation(other.to_string())),
         };
-        state.truncate(rq, length, mode).await.map(|()| 0)
+        state.truncate(rq, Truncate { length, exact, preallocation }).await.map(|()| 0)
     };
     // SAFETY: the block layer passes a valid node, and its errp.
     unsafe { guard::request_errp(c"qbr_gluster_co_truncate", bs, errp, body) }

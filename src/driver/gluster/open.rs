@@ -5,6 +5,7 @@
 
 use super::error::Error;
 use super::options::{self, Options};
+use super::resize::is_whole;
 use super::state::Gluster;
 use crate::backend::gfapi::{Connection, File, Server, Target, VolumeSpec};
 use crate::errno::{Errno, ToErrno};
@@ -75,11 +76,8 @@ pub fn reopen(old: &Gluster, access: Access) -> Result<Gluster, Error> {
 /// The block layer compares the length with the alignment before the reopen is committed, when it still has the old one; a write
 /// of the last sector would then be beyond the end that it knows.
 fn check_sectors(old: u32, new: u32, length: i64, writable: bool) -> Result<(), Error> {
-    /// The block layer rounds lengths up to these.
-    const SECTOR: i64 = 512;
-    let rounded = length.saturating_add(SECTOR - 1) & !(SECTOR - 1);
     // DIVERGES: with an end that is no multiple the reopen fails, rather than the process when the last sector is written.
-    if writable && new > old && rounded.checked_rem(new.into()) != Some(0) {
+    if writable && new > old && !is_whole(length, new) {
         return Err(Error::Sectors { length, alignment: new });
     }
     Ok(())
