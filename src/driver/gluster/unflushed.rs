@@ -18,6 +18,11 @@ impl Span {
     /// Nothing.
     const EMPTY: Self = Self { start: i64::MAX, end: 0 };
 
+    /// Whether it is nothing.
+    pub(super) fn is_empty(self) -> bool {
+        self.start >= self.end
+    }
+
     /// What reaches over both.
     fn join(self, other: Self) -> Self {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
@@ -79,7 +84,7 @@ impl Unflushed {
     /// Says that a flush begins.
     pub(super) fn begin_flush(&self) -> Flush {
         let mut batches = self.lock();
-        if batches.closed.span == Span::EMPTY {
+        if batches.closed.span.is_empty() {
             // INVARIANT: without a span nothing of the closed batch is in flight.
             batches.closed = std::mem::replace(&mut batches.open, Batch::EMPTY);
             batches.number = batches.number.saturating_add(1);

@@ -27,11 +27,16 @@ static void check_status(BlockDriverState *bs, unsigned mode, int64_t offset, in
 }
 
 /* 64 KiB, of which the pieces 4 to 7 are data. */
-static void open_with_hole(BlockDriverState *bs)
+static void open_with_hole_for(BlockDriverState *bs, int flags)
 {
     fake_image(IMAGE, 65536);
     fake_image_fill(IMAGE, 4 * FAKE_PIECE, 4 * FAKE_PIECE);
-    node_open_ok(bs, IMAGE_URI, 0);
+    node_open_ok(bs, IMAGE_URI, flags);
+}
+
+static void open_with_hole(BlockDriverState *bs)
+{
+    open_with_hole_for(bs, 0);
 }
 
 TEST(block_status_finds_holes_and_data)
@@ -272,7 +277,7 @@ TEST(allocated_size_of_a_silent_server_is_the_last_known_one_and_soon)
     CHECK_INT(fake_count(FAKE_FSTAT), 2);
     fake_open_gate(FAKE_FSTAT);
     gluster.close(&bs);
-    CHECK_INT(fake_open_files(), 0);
+    fake_wait_for_no_file();
 }
 
 /* Lets the server answer, after a while. */
@@ -284,36 +289,53 @@ static void *answer_late(void *opaque)
     return NULL;
 }
 
+/* Asks a server that is silent. */
+static void ask_silent_server(BlockDriverState *bs)
+{
+    fake_close_gate(FAKE_FSTAT);
+    CHECK_INT(gluster.get_allocated_file_size(bs), 4 * FAKE_PIECE);
+}
+
 /* Asks a server that is silent for a while. */
 static pthread_t ask_for_late_answer(BlockDriverState *bs)
 {
     pthread_t thread;
 
-    fake_close_gate(FAKE_FSTAT);
-    CHECK_INT(gluster.get_allocated_file_size(bs), 4 * FAKE_PIECE);
+    ask_silent_server(bs);
     CHECK_INT(pthread_create(&thread, NULL, answer_late, NULL), 0);
     return thread;
 }
 
-TEST(close_waits_for_the_size_on_disk_so_that_the_file_is_closed)
+/* Writes to a piece that is data already. */
+static void write_a_piece(BlockDriverState *bs)
+{
+    QEMUIOVector *qiov = qiov_flat(FAKE_PIECE);
+
+    CHECK_INT(do_write(bs, 4 * FAKE_PIECE, qiov), 0);
+    qiov_free(qiov);
+}
+
+TEST(close_after_a_write_waits_for_the_size_on_disk_so_that_the_file_is_closed)
 {
     BlockDriverState bs = { 0 };
     pthread_t thread;
 
-    open_with_hole(&bs);
+    open_with_hole_for(&bs, QBR_O_RDWR);
+    write_a_piece(&bs);
     thread = ask_for_late_answer(&bs);
     gluster.close(&bs);
     CHECK_INT(fake_open_files(), 0);
     pthread_join(thread, NULL);
 }
 
-TEST(reopen_waits_for_the_size_on_disk_so_that_the_old_file_is_closed)
+TEST(reopen_after_a_write_waits_for_the_size_on_disk_so_that_the_old_file_is_closed)
 {
     BlockDriverState bs = { 0 };
     BDRVReopenState state = { .bs = &bs, .flags = QBR_O_RDWR };
     pthread_t thread;
 
-    open_with_hole(&bs);
+    open_with_hole_for(&bs, QBR_O_RDWR);
+    write_a_piece(&bs);
     CHECK_INT(gluster.reopen_prepare(&state, NULL, NULL), 0);
     thread = ask_for_late_answer(&bs);
     gluster.reopen_commit(&state);
@@ -322,6 +344,25 @@ TEST(reopen_waits_for_the_size_on_disk_so_that_the_old_file_is_closed)
     CHECK_INT(gluster.get_allocated_file_size(&bs), 4 * FAKE_PIECE);
     gluster.close(&bs);
     CHECK_INT(fake_open_files(), 0);
+}
+
+TEST(close_of_a_flushed_file_does_not_wait_for_the_size_on_disk)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = QBR_O_RDWR };
+
+    open_with_hole_for(&bs, QBR_O_RDWR);
+    write_a_piece(&bs);
+    CHECK_INT(do_flush(&bs), 0);
+    CHECK_INT(gluster.reopen_prepare(&state, NULL, NULL), 0);
+    ask_silent_server(&bs);
+    gluster.reopen_commit(&state);
+    CHECK_INT(fake_open_files(), 2);
+    ask_silent_server(&bs);
+    gluster.close(&bs);
+    CHECK_INT(fake_open_files(), 2);
+    fake_open_gate(FAKE_FSTAT);
+    fake_wait_for_no_file();
 }
 
 TEST(allocated_size_is_asked_anew_after_a_time_without_threads)
