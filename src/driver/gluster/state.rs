@@ -11,6 +11,7 @@ use super::options::Options;
 use super::unflushed::Unflushed;
 use crate::backend::gfapi::File;
 use crate::errno::Errno;
+use crate::host::Gate;
 
 /// An open node. Shared by all requests, on whatever thread; a reopen makes a new one.
 #[derive(Debug)]
@@ -23,8 +24,9 @@ pub struct Gluster {
     pub(super) alignment: u32,
     /// What the client may still hold back.
     pub(super) unflushed: Unflushed,
-    /// Where the last hole that was found ended, and data began, in bytes; a hint, which may have become wrong.
-    pub(super) data_after_hole: AtomicI64,
+    /// Who searches is alone here, so that a silent server keeps one thread per node. Where the last hole that was found ended, and
+    /// data began, in bytes; a hint, which may have become wrong.
+    pub(super) data_after_hole: Gate<i64>,
     /// What the file was last known to occupy, in bytes.
     pub(super) allocated: Arc<Allocated>,
     /// The reason why an fsync failed, 0 while none has.
@@ -89,7 +91,7 @@ impl Gluster {
             seek_data,
             alignment,
             unflushed: Unflushed::new(),
-            data_after_hole: AtomicI64::new(-1),
+            data_after_hole: Gate::new(-1),
             allocated,
             failed: AtomicI32::new(0),
         }

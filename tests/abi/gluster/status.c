@@ -144,6 +144,64 @@ TEST(block_status_of_a_write_that_a_flush_has_overtaken_is_data)
     qiov_free(qiov);
 }
 
+/* More than there are threads for blocking calls. */
+#define MANY 20
+
+static struct request *start_status(BlockDriverState *bs, int64_t *pnum)
+{
+    return request_start(loop_default(), (struct request) {
+        .op = OP_STATUS, .bs = bs, .mode = QBR_WANT_ZERO, .bytes = 65536, .pnum = pnum });
+}
+
+/* Asks for the status of all nodes of a volume that doesn't answer, and meanwhile for the length of another node. */
+static void check_length_beside_status(BlockDriverState *bs, unsigned nodes)
+{
+    BlockDriverState other = { 0 };
+    struct request *requests[MANY];
+    int64_t pnums[MANY];
+    unsigned asked, i;
+
+    node_open_ok(&other, IMAGE_URI, 0);
+    asked = fake_count(FAKE_LSEEK);
+    fake_close_gate(FAKE_LSEEK);
+    for (i = 0; i < MANY; i++) {
+        requests[i] = start_status(&bs[i % nodes], &pnums[i]);
+        co_wait_parked(requests[i]->co, 1);
+    }
+    fake_wait_for(FAKE_LSEEK, asked + nodes);
+    CHECK_INT(gluster.getlength(&other), 65536);
+    CHECK_INT(fake_count(FAKE_LSEEK), asked + nodes);
+    fake_open_gate(FAKE_LSEEK);
+    for (i = 0; i < MANY; i++) {
+        CHECK_INT(request_finish(requests[i]), ZERO);
+        CHECK_INT(pnums[i], 4 * FAKE_PIECE);
+    }
+    gluster.close(&other);
+}
+
+TEST(many_questions_for_the_status_of_a_silent_node_take_one_thread)
+{
+    BlockDriverState bs = { 0 };
+
+    open_with_hole(&bs);
+    check_length_beside_status(&bs, 1);
+    gluster.close(&bs);
+}
+
+TEST(questions_for_the_status_of_many_silent_nodes_keep_no_thread_from_others)
+{
+    BlockDriverState bs[MANY] = { 0 };
+    unsigned i;
+
+    for (i = 0; i < MANY; i++) {
+        open_with_hole(&bs[i]);
+    }
+    check_length_beside_status(bs, MANY);
+    for (i = 0; i < MANY; i++) {
+        gluster.close(&bs[i]);
+    }
+}
+
 TEST(block_status_without_want_zero_is_data_and_asks_nobody)
 {
     BlockDriverState bs = { 0 };
