@@ -99,8 +99,9 @@ pub unsafe extern "C" fn qbr_gluster_reopen_prepare(
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_reopen_commit(state: *mut BDRVReopenState) {
+    let close = |bs: Bs, old: Gluster, new: &Gluster| old.close_for(new, || bs.name());
     // SAFETY: the block layer passes a valid reopen.
-    unsafe { reopen::commit(c"qbr_gluster_reopen_commit", state, Gluster::close) }
+    unsafe { reopen::commit(c"qbr_gluster_reopen_commit", state, close) }
 }
 
 /// `.bdrv_reopen_abort`. Forgets the new file. Main loop.
@@ -110,7 +111,7 @@ pub unsafe extern "C" fn qbr_gluster_reopen_commit(state: *mut BDRVReopenState) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_reopen_abort(state: *mut BDRVReopenState) {
     // SAFETY: the block layer passes a valid reopen.
-    unsafe { reopen::abort(c"qbr_gluster_reopen_abort", state, Gluster::close) }
+    unsafe { reopen::abort(c"qbr_gluster_reopen_abort", state, drop::<Gluster>) }
 }
 
 /// `.bdrv_close`. Closes the file; the connection ends in the background. Main loop; no request is in flight.
@@ -127,7 +128,7 @@ pub unsafe extern "C" fn qbr_gluster_close(bs: *mut BlockDriverState) {
         // SAFETY: open stored a node of this type, and no request uses it any more.
         let node = unsafe { guard::take::<Gluster>(bs.state()) };
         if let Some(node) = node {
-            node.into_state().close();
+            node.into_state().close(|| bs.name());
         }
     };
     // SAFETY: the block layer passes a valid node.

@@ -4,10 +4,10 @@
 //! Reads, writes, write-zeroes, discards and flushes. Runs in coroutines, on any thread.
 
 use super::error::Error;
-use super::state::Gluster;
+use super::state::{report_loss, Gluster, NO_MORE_REQUESTS};
 use crate::backend::gfapi::bytes_or_error;
 use crate::errno::Errno;
-use crate::host::{qemu, Request};
+use crate::host::Request;
 use crate::iov::GuestIov;
 use crate::range::ByteRange;
 
@@ -106,12 +106,7 @@ impl Gluster {
             return self.failure().map_or(Ok(()), |errno| Err(errno.into()));
         };
         if self.fail(errno) {
-            qemu::report_error(&format!(
-                "gluster node '{}': fsync of '{}' failed: {errno}. Data written since the last successful flush may be \
-                 lost; the node takes no more requests",
-                name(),
-                self.options.path.to_string_lossy(),
-            ));
+            report_loss(&name(), &self.options, "fsync of", errno, NO_MORE_REQUESTS);
         }
         Err(errno.into())
     }
