@@ -43,6 +43,8 @@ struct disk {
     /* Parents besides the one under test, and whether it is attached there. */
     unsigned other_parents;
     unsigned attached;
+    /* The next resize that fails has been done all the same. */
+    bool fails_late;
     /* The answer to block status, and how far it reaches. */
     int status;
     int64_t reach;
