@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::error::Error;
+use super::error::ignore;
 use super::format::notify::{encode_response, ClientId, Message};
 use super::image::Image;
 use crate::backend::rados::{Watch, Watcher};
@@ -196,16 +196,16 @@ impl Image {
                 if todo.announce_lock {
                     self.tell(rq, Message::AcquiredLock).await;
                 }
+                // One that fails, for want of memory, must not take the others with it.
                 if todo.release {
-                    self.release(rq, COURTESY).await?;
+                    ignore(self.release(rq, COURTESY).await);
                 }
                 if todo.settle {
-                    self.settle(rq).await?;
+                    ignore(self.settle(rq).await);
                 }
                 if todo.refresh {
-                    self.catch_up(rq).await?;
+                    drop(self.catch_up(rq).await);
                 }
-                Ok::<_, Error>(())
             });
             // A panic has been printed; what else went wrong shows at the next write.
             drop(done);
