@@ -342,7 +342,7 @@ pub unsafe extern "C" fn qbr_gluster_co_flush_to_disk(bs: *mut BlockDriverState)
 }
 
 /// `.bdrv_co_block_status`. What the range holds: @pnum bytes that are alike, stored at @map in @file. Coroutine.
-/// @mode is `BDRV_WANT_*` of QEMU 10.2 (older: 1 for `want_zero`, else 0). `BDRV_BLOCK_*` or -errno.
+/// @mode is `BDRV_WANT_*` of QEMU 10.2 (older: 2 for `want_zero`, else 0). `BDRV_BLOCK_*` or -errno.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
