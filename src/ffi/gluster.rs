@@ -14,7 +14,7 @@ use crate::abi::{
     QBR_PREALLOC_FULL, QBR_PREALLOC_METADATA, QBR_PREALLOC_OFF, QBR_WANT_ZERO,
 };
 use crate::driver::gluster::{self, Access, Error as GlusterError, Gluster, Preallocation, Truncate};
-use crate::errno::Errno;
+use crate::errno::{Errno, ToErrno};
 use crate::host::options::{from_create_options, take_from_qdict, CreateOpts};
 use crate::host::qemu::Bs;
 use crate::iov::GuestIov;
@@ -238,7 +238,7 @@ pub unsafe extern "C" fn qbr_gluster_getlength(bs: *mut BlockDriverState) -> i64
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_get_allocated_file_size(bs: *mut BlockDriverState) -> i64 {
     let failed = |errno: Errno| i64::from(errno.to_ret());
-    let body = |_, state: &Gluster| state.allocated().unwrap_or_else(|error| failed(errno_of(&error)));
+    let body = |_, state: &Gluster| state.allocated().unwrap_or_else(|error| failed(error.errno()));
     // SAFETY: the block layer passes a valid node.
     unsafe { guard::query(c"qbr_gluster_get_allocated_file_size", bs, failed, body) }
 }
@@ -397,9 +397,4 @@ pub unsafe extern "C" fn qbr_gluster_refresh_limits(bs: *mut BlockDriverState, _
     };
     // SAFETY: the block layer passes a valid node.
     unsafe { guard::query(c"qbr_gluster_refresh_limits", bs, drop, body) }
-}
-
-/// The number of an error of the driver's.
-fn errno_of(error: &GlusterError) -> Errno {
-    crate::errno::ToErrno::errno(error)
 }

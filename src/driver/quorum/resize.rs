@@ -9,16 +9,13 @@ use crate::errno::Errno;
 use crate::host::{Child, Length, Request};
 use crate::range::ByteRange;
 
-/// A new length, and how to reach it.
-pub type Truncate = Length;
-
 impl Quorum {
     /// Sets the length of all children. Where one can't, the others get their old length back.
     ///
     /// # Errors
     /// What the child answered that can't, with its name.
     // DIVERGES: a quorum can be resized; the C driver can't.
-    pub async fn truncate(&self, rq: &Request, length: Truncate) -> Result<(), Error> {
+    pub async fn truncate(&self, rq: &Request, length: Length) -> Result<(), Error> {
         // A repair would bring back on one child what is cut off here.
         let rest = ByteRange::new(length.bytes, i64::MAX.saturating_sub(length.bytes))?;
         let _write = self.begin_write(rq, rest).await?;
@@ -39,12 +36,12 @@ impl Quorum {
 }
 
 /// The length that all children have, or had.
-fn unchanged(bytes: i64) -> Truncate {
-    Truncate { bytes, exact: true, preallocation: 0, flags: 0 }
+fn unchanged(bytes: i64) -> Length {
+    Length { bytes, exact: true, preallocation: 0, flags: 0 }
 }
 
 /// Resizes a child, or says which one can't be and why.
-fn resize(child: Child, length: Truncate) -> Result<(), Failure> {
+fn resize(child: Child, length: Length) -> Result<(), Failure> {
     child.truncate(length).map_err(|(errno, error)| Failure {
         child,
         errno,
@@ -61,13 +58,13 @@ struct Failure {
 
 impl Failure {
     /// The error of the whole resize; `outcome` says what became of the other children.
-    fn of(self, length: Truncate, outcome: String) -> Error {
+    fn of(self, length: Length, outcome: String) -> Error {
         Error::Resize { bytes: length.bytes, reason: self.reason, outcome, errno: self.errno }
     }
 }
 
 /// Resizes the children one after the other, up to the first that fails; those that were resized, and that failure.
-fn try_each(children: &[Child], length: Truncate) -> (&[Child], Result<(), Failure>) {
+fn try_each(children: &[Child], length: Length) -> (&[Child], Result<(), Failure>) {
     for (index, child) in children.iter().enumerate() {
         if let Err(failure) = resize(*child, length) {
             return (children.get(..index).unwrap_or_default(), Err(failure));
