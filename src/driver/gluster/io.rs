@@ -18,7 +18,7 @@ impl Gluster {
     /// The server's; `ENOMEDIUM` after a failed fsync.
     pub async fn read(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
         self.check_usable()?;
-        check_memory(iov, range)?;
+        range.check_memory(iov.bytes())?;
         let mut rest = range;
         // DIVERGES: a short read goes on, and the end of the file is zero-padded. The C driver fails the last partial sector and
         // takes a read of nothing for a success that leaves old data in the buffer.
@@ -42,7 +42,7 @@ impl Gluster {
     /// The server's; `ENOMEDIUM` after a failed fsync.
     pub async fn write(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
         self.check_usable()?;
-        check_memory(iov, range)?;
+        range.check_memory(iov.bytes())?;
         if range.is_empty() {
             return Ok(());
         }
@@ -110,14 +110,6 @@ impl Gluster {
         }
         Err(errno.into())
     }
-}
-
-/// The block layer passes a vector of exactly the size of the range; anything else would touch memory it does not own.
-fn check_memory(iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
-    if iov.bytes() != range.len() {
-        return Err(Errno::EINVAL.into());
-    }
-    Ok(())
 }
 
 /// A library can't have moved more than it was asked to.
