@@ -5,7 +5,6 @@
 
 use super::error::Error;
 use super::state::{report_loss, Gluster, NO_MORE_REQUESTS};
-use crate::backend::gfapi::bytes_or_error;
 use crate::errno::Errno;
 use crate::host::Request;
 use crate::iov::GuestIov;
@@ -25,7 +24,7 @@ impl Gluster {
         while !rest.is_empty() {
             let skip = range.len().saturating_sub(rest.len());
             let done = self.file.preadv(rq, iov, skip, rest.offset()).await;
-            let done = checked(bytes_or_error(done)?, rest)?;
+            let done = checked(done, rest)?;
             rest = rest.advance(done);
             // With O_DIRECT there is no asking for the rest of a block that the end of the file cuts.
             if done == 0 || !self.is_aligned(rest.offset()) {
@@ -52,7 +51,7 @@ impl Gluster {
         while !rest.is_empty() {
             let skip = range.len().saturating_sub(rest.len());
             let done = self.file.pwritev(rq, iov, skip, rest.offset()).await;
-            match checked(bytes_or_error(done)?, rest)? {
+            match checked(done, rest)? {
                 0 => return Err(Errno::EIO.into()),
                 done => rest = rest.advance(done),
             }
@@ -69,7 +68,7 @@ impl Gluster {
         if range.is_empty() {
             return Ok(());
         }
-        bytes_or_error(self.file.zerofill(rq, range).await)?;
+        self.file.zerofill(rq, range).await.and_then(Errno::check)?;
         Ok(())
     }
 
@@ -82,7 +81,7 @@ impl Gluster {
         if range.is_empty() {
             return Ok(());
         }
-        bytes_or_error(self.file.discard(rq, range).await)?;
+        self.file.discard(rq, range).await.and_then(Errno::check)?;
         Ok(())
     }
 
@@ -100,7 +99,7 @@ impl Gluster {
             return Err(errno.into());
         }
         let flush = self.unflushed.begin_flush();
-        let Err(errno) = bytes_or_error(self.file.fsync(rq).await) else {
+        let Err(errno) = self.file.fsync(rq).await.and_then(Errno::check) else {
             self.unflushed.end_flush(flush);
             // One that failed meanwhile speaks for this one too: a server tells of a lost write only once.
             return self.failure().map_or(Ok(()), |errno| Err(errno.into()));
@@ -112,8 +111,9 @@ impl Gluster {
     }
 }
 
-/// A library can't have moved more than it was asked to.
-fn checked(done: i64, rest: ByteRange) -> Result<i64, Error> {
+/// How many bytes an operation has moved. A library can't have moved more than it was asked to.
+fn checked(done: Result<i64, Errno>, rest: ByteRange) -> Result<i64, Error> {
+    let done = done.and_then(Errno::check)?;
     if done > rest.bytes() {
         return Err(Errno::EIO.into());
     }
