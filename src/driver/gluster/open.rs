@@ -4,10 +4,10 @@
 //! Opening and reopening a node. Runs in the main loop, outside of coroutines, and blocks on the network.
 
 use super::error::Error;
-use super::options::{self, Options};
+use super::options::Options;
 use super::resize::is_whole;
 use super::state::Gluster;
-use crate::backend::gfapi::{Connection, File, Server, Target, VolumeSpec};
+use crate::backend::gfapi::{Connection, File, Target, VolumeSpec};
 use crate::errno::{Errno, ToErrno};
 use crate::options::OptionMap;
 
@@ -99,13 +99,9 @@ fn connect(options: &Options) -> Result<Connection, Error> {
 
 /// What makes two nodes share a connection.
 fn spec(options: &Options) -> VolumeSpec {
-    let servers = options.servers.iter().map(|server| match server {
-        options::Server::Inet(host, port) => Server::Inet { host: host.clone(), port: *port },
-        options::Server::Unix(path) => Server::Unix { path: path.clone() },
-    });
     VolumeSpec {
         volume: options.volume.clone(),
-        servers: servers.collect(),
+        servers: options.servers.clone(),
         logfile: options.logfile.clone(),
         debug: options.debug,
     }
