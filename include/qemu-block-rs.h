@@ -222,15 +222,15 @@ int qbr_gluster_co_create_opts(BlockDriver *_drv,
                                Error **errp);
 
 /*
- `.bdrv_co_truncate`. Sets the length to @offset bytes; @exact and @flags make no difference. Coroutine.
- 0, or -errno with @errp set.
+ `.bdrv_co_truncate`. Sets the length to @offset bytes; @flags make no difference. With cache.direct=on and larger sectors than
+ QEMU's it gets longer if it has to, but not if it is to be @exact: -EINVAL. Coroutine. 0, or -errno with @errp set.
 
  # Safety
  Pointers as the block layer passes them.
  */
 int qbr_gluster_co_truncate(BlockDriverState *bs,
                             int64_t offset,
-                            bool _exact,
+                            bool exact,
                             unsigned int prealloc,
                             unsigned int _flags,
                             Error **errp);
@@ -305,7 +305,7 @@ int qbr_gluster_co_flush_to_disk(BlockDriverState *bs);
 
 /*
  `.bdrv_co_block_status`. What the range holds: @pnum bytes that are alike, stored at @map in @file. Coroutine.
- @mode is `BDRV_WANT_*` of QEMU 10.2 (older: 1 for `want_zero`, else 0). `BDRV_BLOCK_*` or -errno.
+ @mode is `BDRV_WANT_*` of QEMU 10.2 (older: 2 for `want_zero`, else 0). `BDRV_BLOCK_*` or -errno.
 
  # Safety
  Pointers as the block layer passes them.

@@ -3,8 +3,8 @@
 
 //! What C and Rust must agree on beyond function signatures: versions and flag values.
 //!
-//! cbindgen copies the constants into `include/qemu-block-rs.h`; `adapter/qbr-host.c` asserts at compile time that each equals
-//! QEMU's own, so a Rust driver never needs a QEMU header.
+//! cbindgen copies the constants into `include/qemu-block-rs.h`; `adapter/qbr-host.c` and `adapter/qbr-child.c` assert at compile
+//! time that each equals QEMU's own, so a Rust driver never needs a QEMU header.
 
 use crate::sys;
 

@@ -50,6 +50,19 @@ impl ByteRange {
         usize::try_from(self.bytes).unwrap_or(usize::MAX)
     }
 
+    /// Refuses a request whose memory has another size. The block layer passes a vector of exactly the size of the range; anything
+    /// else would touch memory that it does not own.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub fn check_memory(self, bytes: usize) -> Result<(), Errno> {
+        if bytes == self.len() {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+
     /// Whether there is nothing in the range.
     #[must_use]
     pub fn is_empty(self) -> bool {

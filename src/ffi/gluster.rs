@@ -13,8 +13,8 @@ use crate::abi::{
     QBR_BLOCK_DATA, QBR_BLOCK_OFFSET_VALID, QBR_BLOCK_ZERO, QBR_O_NOCACHE, QBR_O_RDWR, QBR_PREALLOC_FALLOC,
     QBR_PREALLOC_FULL, QBR_PREALLOC_METADATA, QBR_PREALLOC_OFF, QBR_WANT_ZERO,
 };
-use crate::driver::gluster::{self, Access, Error as GlusterError, Gluster, Preallocation};
-use crate::errno::Errno;
+use crate::driver::gluster::{self, Access, Error as GlusterError, Gluster, Preallocation, Truncate};
+use crate::errno::{Errno, ToErrno};
 use crate::host::options::{from_create_options, take_from_qdict, CreateOpts};
 use crate::host::qemu::Bs;
 use crate::iov::GuestIov;
@@ -99,8 +99,9 @@ pub unsafe extern "C" fn qbr_gluster_reopen_prepare(
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_reopen_commit(state: *mut BDRVReopenState) {
+    let close = |bs: Bs, old: Gluster, new: &Gluster| old.close_for(new, || bs.name());
     // SAFETY: the block layer passes a valid reopen.
-    unsafe { reopen::commit(c"qbr_gluster_reopen_commit", state, Gluster::close) }
+    unsafe { reopen::commit(c"qbr_gluster_reopen_commit", state, close) }
 }
 
 /// `.bdrv_reopen_abort`. Forgets the new file. Main loop.
@@ -110,7 +111,7 @@ pub unsafe extern "C" fn qbr_gluster_reopen_commit(state: *mut BDRVReopenState) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_reopen_abort(state: *mut BDRVReopenState) {
     // SAFETY: the block layer passes a valid reopen.
-    unsafe { reopen::abort(c"qbr_gluster_reopen_abort", state, Gluster::close) }
+    unsafe { reopen::abort(c"qbr_gluster_reopen_abort", state, drop::<Gluster>) }
 }
 
 /// `.bdrv_close`. Closes the file; the connection ends in the background. Main loop; no request is in flight.
@@ -127,7 +128,7 @@ pub unsafe extern "C" fn qbr_gluster_close(bs: *mut BlockDriverState) {
         // SAFETY: open stored a node of this type, and no request uses it any more.
         let node = unsafe { guard::take::<Gluster>(bs.state()) };
         if let Some(node) = node {
-            node.into_state().close();
+            node.into_state().close(|| bs.name());
         }
     };
     // SAFETY: the block layer passes a valid node.
@@ -182,8 +183,8 @@ pub unsafe extern "C" fn qbr_gluster_co_create_opts(
     unsafe { guard::create_errp::<GlusterError>(c"qbr_gluster_co_create_opts", errp, body) }
 }
 
-/// `.bdrv_co_truncate`. Sets the length to @offset bytes; @exact and @flags make no difference. Coroutine.
-/// 0, or -errno with @errp set.
+/// `.bdrv_co_truncate`. Sets the length to @offset bytes; @flags make no difference. With cache.direct=on and larger sectors than
+/// QEMU's it gets longer if it has to, but not if it is to be @exact: -EINVAL. Coroutine. 0, or -errno with @errp set.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
@@ -191,21 +192,21 @@ pub unsafe extern "C" fn qbr_gluster_co_create_opts(
 pub unsafe extern "C" fn qbr_gluster_co_truncate(
     bs: *mut BlockDriverState,
     offset: i64,
-    _exact: bool,
+    exact: bool,
     prealloc: c_uint,
     _flags: c_uint,
     errp: *mut *mut Error,
 ) -> c_int {
     let body = async |rq: &_, state: &Gluster| {
         let length = ByteRange::new(0, offset)?.bytes();
-        let mode = match prealloc {
+        let preallocation = match prealloc {
             QBR_PREALLOC_OFF => Preallocation::Off,
             QBR_PREALLOC_FALLOC => Preallocation::Falloc,
             QBR_PREALLOC_FULL => Preallocation::Full,
             QBR_PREALLOC_METADATA => return Err(GlusterError::Preallocation("metadata".into())),
             other => return Err(GlusterError::Preallocation(other.to_string())),
         };
-        state.truncate(rq, length, mode).await.map(|()| 0)
+        state.truncate(rq, Truncate { length, exact, preallocation }).await.map(|()| 0)
     };
     // SAFETY: the block layer passes a valid node, and its errp.
     unsafe { guard::request_errp(c"qbr_gluster_co_truncate", bs, errp, body) }
@@ -237,7 +238,7 @@ pub unsafe extern "C" fn qbr_gluster_getlength(bs: *mut BlockDriverState) -> i64
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_gluster_get_allocated_file_size(bs: *mut BlockDriverState) -> i64 {
     let failed = |errno: Errno| i64::from(errno.to_ret());
-    let body = |_, state: &Gluster| state.allocated().unwrap_or_else(|error| failed(errno_of(&error)));
+    let body = |_, state: &Gluster| state.allocated().unwrap_or_else(|error| failed(error.errno()));
     // SAFETY: the block layer passes a valid node.
     unsafe { guard::query(c"qbr_gluster_get_allocated_file_size", bs, failed, body) }
 }
@@ -341,7 +342,7 @@ pub unsafe extern "C" fn qbr_gluster_co_flush_to_disk(bs: *mut BlockDriverState)
 }
 
 /// `.bdrv_co_block_status`. What the range holds: @pnum bytes that are alike, stored at @map in @file. Coroutine.
-/// @mode is `BDRV_WANT_*` of QEMU 10.2 (older: 1 for `want_zero`, else 0). `BDRV_BLOCK_*` or -errno.
+/// @mode is `BDRV_WANT_*` of QEMU 10.2 (older: 2 for `want_zero`, else 0). `BDRV_BLOCK_*` or -errno.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
@@ -396,9 +397,4 @@ pub unsafe extern "C" fn qbr_gluster_refresh_limits(bs: *mut BlockDriverState, _
     };
     // SAFETY: the block layer passes a valid node.
     unsafe { guard::query(c"qbr_gluster_refresh_limits", bs, drop, body) }
-}
-
-/// The number of an error of the driver's.
-fn errno_of(error: &GlusterError) -> Errno {
-    crate::errno::ToErrno::errno(error)
 }

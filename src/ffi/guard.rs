@@ -353,7 +353,8 @@ unsafe fn explain(export: &'static CStr, ret: c_int, failure: Failure, errp: *mu
     ret
 }
 
-/// Runs something with a node that does not sleep. `fallback` is what a panic or a missing node returns.
+/// Runs something with a node that sleeps at most in operations on children, which run in the request's own coroutine. `fallback` is
+/// what a panic or a missing node returns.
 ///
 /// # Safety
 /// As for `request`.

@@ -9,11 +9,11 @@ use std::ptr::NonNull;
 use super::arg;
 use super::guard::{self, Explain};
 use crate::abi::{BlockReopenQueue, QBR_BLOCK_DATA, QBR_BLOCK_ZERO};
-use crate::driver::quorum::{permissions, Error as QuorumError, Options, Quorum, Truncate};
+use crate::driver::quorum::{permissions, Error as QuorumError, Options, Quorum};
 use crate::errno::Errno;
 use crate::host::options::{array_entries, take_from_qdict};
 use crate::host::qemu::{gather_children_options, Bs};
-use crate::host::{Child, HostError, Permissions};
+use crate::host::{Child, HostError, Length, Permissions};
 use crate::iov::GuestIov;
 use crate::range::ByteRange;
 use crate::sys::host::{BdrvChild, BlockDriverState, Error, QDict, QEMUIOVector};
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn qbr_quorum_co_truncate(
 ) -> c_int {
     let body = async |rq: &_, quorum: &Quorum| -> Result<c_int, QuorumError> {
         let bytes = ByteRange::new(0, offset)?.bytes();
-        quorum.truncate(rq, Truncate { bytes, exact, preallocation: prealloc, flags }).await.map(|()| 0)
+        quorum.truncate(rq, Length { bytes, exact, preallocation: prealloc, flags }).await.map(|()| 0)
     };
     // SAFETY: the block layer passes a valid node, and its errp.
     unsafe { guard::request_errp(c"qbr_quorum_co_truncate", bs, errp, body) }

@@ -161,7 +161,7 @@ pub unsafe extern "C" fn qbr_rbd_reopen_prepare(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_rbd_reopen_commit(state: *mut BDRVReopenState) {
     // SAFETY: the block layer passes a valid reopen.
-    unsafe { reopen::commit(c"qbr_rbd_reopen_commit", state, Rbd::close) }
+    unsafe { reopen::commit(c"qbr_rbd_reopen_commit", state, |_, old: Rbd, _| old.close()) }
 }
 
 /// `.bdrv_reopen_abort`. Closes what prepare has opened. Main loop.

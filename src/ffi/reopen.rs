@@ -40,11 +40,15 @@ pub(super) unsafe fn prepare<T, E: ToErrno + Explain + From<Errno>>(
     unsafe { guard::call_errp::<T, _>(export, node, errp, body) }
 }
 
-/// `.bdrv_reopen_commit`: what prepare has made is the node's state from here on, and the old one is closed.
+/// `.bdrv_reopen_commit`: what prepare has made is the node's state from here on; `close` gets the old one, and the new one.
 ///
 /// # Safety
 /// As for [`prepare`].
-pub(super) unsafe fn commit<T>(export: &'static CStr, state: *mut BDRVReopenState, close: impl FnOnce(T)) {
+pub(super) unsafe fn commit<T>(
+    export: &'static CStr,
+    state: *mut BDRVReopenState,
+    close: impl FnOnce(Bs, T, &T),
+) {
     let body = || {
         let Some(state) = NonNull::new(state) else { return };
         // SAFETY: the caller's promise.
@@ -58,8 +62,10 @@ pub(super) unsafe fn commit<T>(export: &'static CStr, state: *mut BDRVReopenStat
         let old = unsafe { guard::take::<T>(bs.state()) };
         // SAFETY: the place is the node's own, and empty since the line above.
         unsafe { guard::put(bs.state(), new) };
-        if let Some(old) = old {
-            close(old.into_state());
+        // SAFETY: its state is the new one.
+        let new = unsafe { guard::state::<T>(bs.as_raw()) };
+        if let (Some(old), Ok(new)) = (old, new) {
+            close(bs, old.into_state(), new);
         }
     };
     // SAFETY: the caller's promise.

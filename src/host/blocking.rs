@@ -66,7 +66,8 @@ where
     }
 }
 
-/// As [`spawn_blocking`], for a call that only waits for something to happen, maybe for long: other calls don't wait for it.
+/// As [`spawn_blocking`], for a call that only waits for something to happen, maybe for long: other calls don't wait for it. Each
+/// such call may have a thread of its own, so it is the caller who sees to it that there are not too many.
 ///
 /// # Errors
 /// As for [`spawn_blocking`].

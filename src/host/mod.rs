@@ -39,5 +39,5 @@ pub use graph::GraphLocked;
 pub use lanes::{Lanes, Op};
 pub use pool::{Loan, Pool, Pooled};
 pub use request::{block_on, Request};
-pub use thread::{spawn as spawn_thread, step_back};
+pub use thread::{run_behind, spawn as spawn_thread};
 pub use token::{Completion, Signal, Token};

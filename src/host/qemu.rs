@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Copyright (c) 2026 The qemu-block-rs authors
 
-//! The host services, wrapped one by one; the only code besides `block_on` that calls them.
+//! The host services for nodes, reopens and messages, wrapped one by one. The others are wrapped in the modules of what they are about.
 
 use std::ffi::{c_char, c_void, CStr, CString};
 use std::ptr::{self, NonNull};

@@ -29,8 +29,24 @@ pub fn spawn(name: &str, main: impl FnOnce() + Send + 'static) -> Result<(), Err
     }
 }
 
-/// Lets every other thread go first from here on, for work that nobody waits for. Where the system refuses that, nothing changes.
-pub fn step_back() {
+/// Does `work` on another thread, behind which every other one of the process goes first, and waits for it. Who may take a lock
+/// afterwards must not be such a thread: there is no way back. For threads of our own, whose blocked signals it inherits.
+pub fn run_behind(name: &str, work: impl FnMut() + Send) {
+    let mut work = work;
+    let mut behind = || {
+        step_back();
+        work();
+    };
+    let started = std::thread::scope(|scope| {
+        Builder::new().name(name.to_owned()).spawn_scoped(scope, &mut behind).is_ok()
+    });
+    if !started {
+        behind();
+    }
+}
+
+/// Lets every other thread go first from here on. Where the system refuses that, nothing changes.
+fn step_back() {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 is the calling thread, and the parameters are a local variable. Of all ways to be slow this is the one that QEMU's
     // sandbox allows.

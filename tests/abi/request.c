@@ -21,7 +21,7 @@ static int64_t call(struct request *rq)
     case OP_STATUS:
         return gluster.co_block_status(rq->bs, rq->mode, rq->offset, rq->bytes, rq->pnum, rq->map, rq->file);
     case OP_TRUNCATE:
-        return gluster.co_truncate(rq->bs, rq->offset, true, rq->prealloc, 0, rq->errp);
+        return gluster.co_truncate(rq->bs, rq->offset, !rq->inexact, rq->prealloc, 0, rq->errp);
     case OP_LENGTH:
         return gluster.getlength(rq->bs);
     case OP_ALLOCATED:

@@ -37,6 +37,7 @@ struct request {
     BlockDriverState **file;
     /* Truncate and create. */
     unsigned prealloc;
+    bool inexact;
     struct options *options;
     const char *filename;
     Error **errp;

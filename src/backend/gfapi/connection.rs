@@ -17,7 +17,7 @@ use super::error::Error;
 use super::file::File;
 use super::volume::{Volume, VolumeSpec};
 use crate::errno::Errno;
-use crate::host::{spawn_thread, step_back};
+use crate::host::{run_behind, spawn_thread};
 
 /// How long an idle connection waits for its next user.
 // DIVERGES: the C driver ends the connection when its last node closes, and every command waits the 5 to 10 seconds for it.
@@ -33,6 +33,9 @@ const MAX_IDLE: usize = 16;
 /// With more connections than this waiting for their end, a new one is refused with `EAGAIN`: a program that fails to
 /// connect again and again must not pile up clients.
 const MAX_ENDING: usize = 32;
+
+/// The name of the threads that end connections.
+const THREAD: &str = "qbr-gluster-end";
 
 /// A connection and those who know it.
 #[derive(Debug)]
@@ -261,7 +264,7 @@ fn end(volume: Volume) {
 fn need_reaper(mut registry: MutexGuard<'static, Registry>) {
     if registry.idle_reapers == 0 && registry.reapers < MAX_REAPERS {
         // Without a thread the connection lives on until the next one comes; that costs memory, not data.
-        if spawn_thread("qbr-gluster-end", reap).is_ok() {
+        if spawn_thread(THREAD, reap).is_ok() {
             registry.reapers = registry.reapers.saturating_add(1);
         }
     }
@@ -288,9 +291,14 @@ fn reap() {
                 // The others, also those that only become due later, need not wait for this one.
                 need_reaper_for_the_rest(guard);
                 // `glfs_fini` does not wait for all threads of the library's that wait for the network. One that was kept from the
-                // processor in its last lines would find its memory gone, and the process would crash: so they go first.
-                step_back();
-                volume.fini();
+                // processor in its last lines would find its memory gone, and the process would crash: so they go first. Not before
+                // this thread, which takes the lock again that the main loop may wait for, and starts others like it.
+                let mut volume = Some(volume);
+                run_behind(THREAD, || {
+                    if let Some(volume) = volume.take() {
+                        volume.fini();
+                    }
+                });
                 let mut guard = registry();
                 guard.reapers = guard.reapers.saturating_sub(1);
                 need_reaper_for_the_rest(guard);

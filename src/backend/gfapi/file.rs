@@ -200,7 +200,7 @@ impl File {
 
     /// Starts a read into a request's memory, without the memory's first `skip` bytes, from `offset` on.
     ///
-    /// The result is the number of bytes read; see [`bytes_or_error`].
+    /// The result is the number of bytes read; see [`Errno::check`].
     pub fn preadv(&self, request: &Request, iov: &GuestIov<'_>, skip: usize, offset: i64) -> Completion {
         self.vectored(request, iov, skip, |fd, elements, count, data| {
             // SAFETY: `fd` is valid (type invariant). The library copies the element array, and the memory outlives
@@ -211,7 +211,7 @@ impl File {
 
     /// Starts a write of a request's memory, without the memory's first `skip` bytes, to `offset`.
     ///
-    /// The result is the number of bytes written; see [`bytes_or_error`].
+    /// The result is the number of bytes written; see [`Errno::check`].
     pub fn pwritev(&self, request: &Request, iov: &GuestIov<'_>, skip: usize, offset: i64) -> Completion {
         self.vectored(request, iov, skip, |fd, elements, count, data| {
             // SAFETY: as in `preadv`; the library copies the data before it returns.
@@ -297,18 +297,6 @@ unsafe extern "C" fn completed(
         if ret < 0 { i64::from(Errno::last().to_ret()) } else { i64::try_from(ret).unwrap_or(i64::MAX) };
     // SAFETY: `data` is what `Request::submit` gave to the call.
     unsafe { Token::complete(data, result) }
-}
-
-/// Tells the outcome of an operation apart: the number of bytes, or the error.
-///
-/// # Errors
-/// The operation's.
-pub fn bytes_or_error(result: Result<i64, Errno>) -> Result<i64, Errno> {
-    let value = result?;
-    if value < 0 {
-        return Err(Errno::from_code(c_int::try_from(value.saturating_neg()).unwrap_or(0)));
-    }
-    Ok(value)
 }
 
 const _: () = assert!(size_of::<off_t>() == size_of::<i64>(), "offsets are 64 bits wide");

@@ -10,5 +10,5 @@ mod volume;
 
 pub use connection::Connection;
 pub use error::Error;
-pub use file::{bytes_or_error, File, Size, Target};
+pub use file::{File, Size, Target};
 pub use volume::{Server, VolumeSpec};

@@ -76,7 +76,10 @@ pub async fn create(rq: &Request, create: Create) -> Result<(), Error> {
 fn create_now(create: &Create) -> Result<(), Error> {
     let (connection, (file, is_new)) =
         through_connection(&create.options, |connection| create_file(connection, create))?;
-    let result = resize(&file, create.length, create.preallocation);
+    let result = file
+        .size()
+        .map_err(Error::from)
+        .and_then(|size| resize(&file, size.length, create.length, create.preallocation));
     let result = result.and(file.close().map_err(|source| failed(create, source)));
     // DIVERGES: what could not be made as wanted is not left behind as an empty file.
     if result.is_err() && is_new {

@@ -64,10 +64,10 @@ pub enum Error {
         /// libgfapi's answer.
         source: gfapi::Error,
     },
-    /// A length that the requests of a node don't fit, once it is open past the page caches.
+    /// A length that the requests of a node don't fit which is open past the page caches, or is to be.
     #[error(
-        "the image's length of {length} bytes is no multiple of {alignment}, the sector size of the bricks; \
-         cache.direct can't be turned on while the image is open"
+        "a length of {length} bytes does not go with cache.direct=on while the image is open: it is no multiple of \
+         {alignment}, the sector size of the bricks"
     )]
     Sectors {
         /// The length.

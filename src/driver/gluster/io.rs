@@ -4,10 +4,9 @@
 //! Reads, writes, write-zeroes, discards and flushes. Runs in coroutines, on any thread.
 
 use super::error::Error;
-use super::state::Gluster;
-use crate::backend::gfapi::bytes_or_error;
+use super::state::{report_loss, Gluster, NO_MORE_REQUESTS};
 use crate::errno::Errno;
-use crate::host::{qemu, Request};
+use crate::host::Request;
 use crate::iov::GuestIov;
 use crate::range::ByteRange;
 
@@ -18,14 +17,14 @@ impl Gluster {
     /// The server's; `ENOMEDIUM` after a failed fsync.
     pub async fn read(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
         self.check_usable()?;
-        check_memory(iov, range)?;
+        range.check_memory(iov.bytes())?;
         let mut rest = range;
         // DIVERGES: a short read goes on, and the end of the file is zero-padded. The C driver fails the last partial sector and
         // takes a read of nothing for a success that leaves old data in the buffer.
         while !rest.is_empty() {
             let skip = range.len().saturating_sub(rest.len());
             let done = self.file.preadv(rq, iov, skip, rest.offset()).await;
-            let done = checked(bytes_or_error(done)?, rest)?;
+            let done = checked(done, rest)?;
             rest = rest.advance(done);
             // With O_DIRECT there is no asking for the rest of a block that the end of the file cuts.
             if done == 0 || !self.is_aligned(rest.offset()) {
@@ -42,7 +41,7 @@ impl Gluster {
     /// The server's; `ENOMEDIUM` after a failed fsync.
     pub async fn write(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
         self.check_usable()?;
-        check_memory(iov, range)?;
+        range.check_memory(iov.bytes())?;
         if range.is_empty() {
             return Ok(());
         }
@@ -52,7 +51,7 @@ impl Gluster {
         while !rest.is_empty() {
             let skip = range.len().saturating_sub(rest.len());
             let done = self.file.pwritev(rq, iov, skip, rest.offset()).await;
-            match checked(bytes_or_error(done)?, rest)? {
+            match checked(done, rest)? {
                 0 => return Err(Errno::EIO.into()),
                 done => rest = rest.advance(done),
             }
@@ -69,7 +68,7 @@ impl Gluster {
         if range.is_empty() {
             return Ok(());
         }
-        bytes_or_error(self.file.zerofill(rq, range).await)?;
+        self.file.zerofill(rq, range).await.and_then(Errno::check)?;
         Ok(())
     }
 
@@ -82,7 +81,7 @@ impl Gluster {
         if range.is_empty() {
             return Ok(());
         }
-        bytes_or_error(self.file.discard(rq, range).await)?;
+        self.file.discard(rq, range).await.and_then(Errno::check)?;
         Ok(())
     }
 
@@ -100,33 +99,21 @@ impl Gluster {
             return Err(errno.into());
         }
         let flush = self.unflushed.begin_flush();
-        let Err(errno) = bytes_or_error(self.file.fsync(rq).await) else {
+        let Err(errno) = self.file.fsync(rq).await.and_then(Errno::check) else {
             self.unflushed.end_flush(flush);
             // One that failed meanwhile speaks for this one too: a server tells of a lost write only once.
             return self.failure().map_or(Ok(()), |errno| Err(errno.into()));
         };
         if self.fail(errno) {
-            qemu::report_error(&format!(
-                "gluster node '{}': fsync of '{}' failed: {errno}. Data written since the last successful flush may be \
-                 lost; the node takes no more requests",
-                name(),
-                self.options.path.to_string_lossy(),
-            ));
+            report_loss(&name(), &self.options, "fsync of", errno, NO_MORE_REQUESTS);
         }
         Err(errno.into())
     }
 }
 
-/// The block layer passes a vector of exactly the size of the range; anything else would touch memory it does not own.
-fn check_memory(iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
-    if iov.bytes() != range.len() {
-        return Err(Errno::EINVAL.into());
-    }
-    Ok(())
-}
-
-/// A library can't have moved more than it was asked to.
-fn checked(done: i64, rest: ByteRange) -> Result<i64, Error> {
+/// How many bytes an operation has moved. A library can't have moved more than it was asked to.
+fn checked(done: Result<i64, Errno>, rest: ByteRange) -> Result<i64, Error> {
+    let done = done.and_then(Errno::check)?;
     if done > rest.bytes() {
         return Err(Errno::EIO.into());
     }

@@ -20,6 +20,6 @@ mod unflushed;
 pub use create::{create, parse_create_options, parse_create_opts, Create};
 pub use error::Error;
 pub use open::{open, reopen, Access};
-pub use resize::Preallocation;
+pub use resize::{Preallocation, Truncate};
 pub use state::Gluster;
 pub use status::BlockStatus;

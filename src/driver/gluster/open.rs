@@ -4,9 +4,10 @@
 //! Opening and reopening a node. Runs in the main loop, outside of coroutines, and blocks on the network.
 
 use super::error::Error;
-use super::options::{self, Options};
+use super::options::Options;
+use super::resize::is_whole;
 use super::state::Gluster;
-use crate::backend::gfapi::{Connection, File, Server, Target, VolumeSpec};
+use crate::backend::gfapi::{Connection, File, Target, VolumeSpec};
 use crate::errno::{Errno, ToErrno};
 use crate::options::OptionMap;
 
@@ -75,11 +76,8 @@ pub fn reopen(old: &Gluster, access: Access) -> Result<Gluster, Error> {
 /// The block layer compares the length with the alignment before the reopen is committed, when it still has the old one; a write
 /// of the last sector would then be beyond the end that it knows.
 fn check_sectors(old: u32, new: u32, length: i64, writable: bool) -> Result<(), Error> {
-    /// The block layer rounds lengths up to these.
-    const SECTOR: i64 = 512;
-    let rounded = length.saturating_add(SECTOR - 1) & !(SECTOR - 1);
     // DIVERGES: with an end that is no multiple the reopen fails, rather than the process when the last sector is written.
-    if writable && new > old && rounded.checked_rem(new.into()) != Some(0) {
+    if writable && new > old && !is_whole(length, new) {
         return Err(Error::Sectors { length, alignment: new });
     }
     Ok(())
@@ -101,13 +99,9 @@ fn connect(options: &Options) -> Result<Connection, Error> {
 
 /// What makes two nodes share a connection.
 fn spec(options: &Options) -> VolumeSpec {
-    let servers = options.servers.iter().map(|server| match server {
-        options::Server::Inet(host, port) => Server::Inet { host: host.clone(), port: *port },
-        options::Server::Unix(path) => Server::Unix { path: path.clone() },
-    });
     VolumeSpec {
         volume: options.volume.clone(),
-        servers: servers.collect(),
+        servers: options.servers.clone(),
         logfile: options.logfile.clone(),
         debug: options.debug,
     }

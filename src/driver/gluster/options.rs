@@ -9,6 +9,7 @@
 use std::ffi::CString;
 
 use super::uri::{self, Uri, UriError};
+use crate::backend::gfapi::Server;
 use crate::errno::{Errno, ToErrno};
 use crate::options::{parse_number, OptionMap};
 
@@ -38,15 +39,6 @@ pub struct Options {
     pub logfile: CString,
     /// The library's log level, 0 to 9.
     pub debug: i32,
-}
-
-/// A server in a form that C can take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Server {
-    /// Host name or address, and TCP port.
-    Inet(CString, u16),
-    /// Path of a local glusterd's socket.
-    Unix(CString),
 }
 
 /// What is wrong with the options. All are `EINVAL`.
@@ -116,8 +108,8 @@ impl Options {
         let uri = Uri::parse(text).map_err(invalid)?;
         let c = |part: Vec<u8>| CString::new(part).map_err(|_| invalid(UriError::Encoding));
         let server = match uri.server {
-            uri::Server::Inet(host, port) => Server::Inet(c(host)?, port),
-            uri::Server::Unix(path) => Server::Unix(c(path)?),
+            uri::Server::Inet(host, port) => Server::Inet { host: c(host)?, port },
+            uri::Server::Unix(path) => Server::Unix { path: c(path)? },
         };
         Ok(Self {
             volume: c(uri.volume)?,
@@ -203,7 +195,7 @@ fn parse_server(source: &mut OptionMap, prefix: &str) -> Result<Server, OptionsE
                 expected: "a number up to 65535",
                 value: lossy(port.to_bytes()),
             })?;
-            Ok(Server::Inet(host, port))
+            Ok(Server::Inet { host, port })
         }
         b"unix" => {
             let path = match (source.take(&key("path")), source.take(&key("socket"))) {
@@ -211,7 +203,7 @@ fn parse_server(source: &mut OptionMap, prefix: &str) -> Result<Server, OptionsE
                 (Some(path), None) | (None, Some(path)) => path,
                 (None, None) => return Err(OptionsError::Missing(key("path"))),
             };
-            Ok(Server::Unix(not_empty(&key("path"), path)?))
+            Ok(Server::Unix { path: not_empty(&key("path"), path)? })
         }
         other => {
             Err(OptionsError::Value { key: key("type"), expected: "'inet' or 'unix'", value: lossy(other) })
@@ -269,7 +261,7 @@ mod tests {
     const ONE: &str = "volume=v,path=p,server.0.type=inet,server.0.host=h,server.0.port=24007";
 
     fn inet(host: &str, port: u16) -> Server {
-        Server::Inet(CString::new(host).unwrap(), port)
+        Server::Inet { host: CString::new(host).unwrap(), port }
     }
 
     #[test]
@@ -286,7 +278,7 @@ mod tests {
         let text = format!(
             "{ONE},server.1.type=tcp,server.1.host=i,server.1.port=1,server.2.type=unix,server.2.path=/s"
         );
-        let expected = [inet("h", 24007), inet("i", 1), Server::Unix(c"/s".into())];
+        let expected = [inet("h", 24007), inet("i", 1), Server::Unix { path: c"/s".into() }];
         assert_eq!(parse(&text).unwrap().servers, expected);
     }
 
@@ -304,7 +296,7 @@ mod tests {
     #[test]
     fn parse_unix_takes_the_legacy_spelling() {
         let options = parse("volume=v,path=p,server.0.type=unix,server.0.socket=/s").unwrap();
-        assert_eq!(options.servers, [Server::Unix(c"/s".into())]);
+        assert_eq!(options.servers, [Server::Unix { path: c"/s".into() }]);
     }
 
     #[test]

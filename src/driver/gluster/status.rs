@@ -12,7 +12,7 @@ use super::state::{Allocated, Asking, Gluster};
 use super::unflushed::Span;
 use crate::backend::gfapi::{File, Target};
 use crate::errno::{Errno, ToErrno};
-use crate::host::{spawn_blocking, spawn_thread, Request};
+use crate::host::{spawn_blocking, spawn_thread, spawn_waiting, Request};
 use crate::range::ByteRange;
 
 /// What a range is.
@@ -71,7 +71,7 @@ impl Gluster {
     /// Without `want_zero`, and where the library can't tell, everything is data; so is what may not have been written back yet.
     ///
     /// # Errors
-    /// `ENOMEDIUM` after a failed fsync. What a server can't tell is data.
+    /// `ENOMEDIUM` after a failed fsync; `ENOMEM`. What a server can't tell is data.
     pub async fn block_status(
         &self,
         rq: &Request,
@@ -84,17 +84,19 @@ impl Gluster {
             return Ok(data);
         }
         let file = Arc::clone(&self.file);
+        // Before a thread is taken: one that waited for its turn would keep others from theirs.
+        let mut data_after_hole = self.data_after_hole.exclusive(rq).await?;
         // Whoever walks through an image comes here next, and has been told half of the answer.
-        let known_data = self.data_after_hole.load(Ordering::Relaxed) == range.offset();
+        let known_data = *data_after_hole == range.offset();
         // Before the search: what a flush writes back meanwhile may come too late for it.
         let unflushed = self.unflushed.span();
-        let extent = spawn_blocking(rq, move || find_extent(&file, range.offset(), known_data)).await?;
+        let extent = spawn_waiting(rq, move || find_extent(&file, range.offset(), known_data)).await?;
         Ok(match extent {
             Extent::Unknown => data,
             Extent::Data(end) => aligned(end, range, self.alignment, false),
             Extent::Hole(end) => {
                 if let Some(end) = end {
-                    self.data_after_hole.store(end, Ordering::Relaxed);
+                    *data_after_hole = end;
                 }
                 hole(end, range, self.alignment, unflushed)
             }

@@ -18,6 +18,11 @@ impl Span {
     /// Nothing.
     const EMPTY: Self = Self { start: i64::MAX, end: 0 };
 
+    /// Whether it is nothing.
+    pub(super) fn is_empty(self) -> bool {
+        self.start >= self.end
+    }
+
     /// What reaches over both.
     fn join(self, other: Self) -> Self {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
@@ -41,7 +46,8 @@ impl Batch {
 }
 
 /// Two batches: the one that writes go to, and an older one that takes no more, until a flush that began when all of its writes
-/// had ended has succeeded. So a guest that never stops to write gets rid of what it wrote, too.
+/// had ended has succeeded. So a guest that never stops to write gets rid of what it wrote, too. While nothing is in flight a flush
+/// takes both.
 ///
 /// # Invariants
 /// A batch with writes in flight has a span, so it is not replaced.
@@ -79,9 +85,12 @@ impl Unflushed {
     /// Says that a flush begins.
     pub(super) fn begin_flush(&self) -> Flush {
         let mut batches = self.lock();
-        if batches.closed.span == Span::EMPTY {
+        let Batches { open, closed, .. } = &*batches;
+        let is_quiet = open.in_flight == 0 && closed.in_flight == 0;
+        if !open.span.is_empty() && (closed.span.is_empty() || is_quiet) {
             // INVARIANT: without a span nothing of the closed batch is in flight.
-            batches.closed = std::mem::replace(&mut batches.open, Batch::EMPTY);
+            batches.closed = Batch { span: closed.span.join(open.span), in_flight: open.in_flight };
+            batches.open = Batch::EMPTY;
             batches.number = batches.number.saturating_add(1);
         }
         Flush((batches.closed.in_flight == 0).then_some(batches.number))
@@ -180,6 +189,31 @@ mod tests {
         assert!(unflushed.begin_flush().0.is_some());
         unflushed.end_flush(late);
         assert_eq!(unflushed.span(), Span { start: 8192, end: 8704 });
+    }
+
+    #[test]
+    fn a_flush_that_begins_when_nothing_is_in_flight_takes_everything() {
+        let unflushed = Unflushed::new();
+        let writing = unflushed.write(range(0, 512));
+        let early = unflushed.begin_flush();
+        drop(unflushed.write(range(8192, 512)));
+        drop(writing);
+        unflushed.end_flush(early);
+        flush(&unflushed);
+        assert_eq!(unflushed.span(), Span::EMPTY);
+    }
+
+    #[test]
+    fn a_flush_that_ends_late_does_not_take_what_a_later_one_has_joined() {
+        let unflushed = Unflushed::new();
+        drop(unflushed.write(range(0, 512)));
+        let late = unflushed.begin_flush();
+        drop(unflushed.write(range(8192, 512)));
+        let later = unflushed.begin_flush();
+        unflushed.end_flush(late);
+        assert!(unflushed.span().meets(8192, 8704));
+        unflushed.end_flush(later);
+        assert_eq!(unflushed.span(), Span::EMPTY);
     }
 
     #[test]

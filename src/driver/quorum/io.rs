@@ -43,7 +43,7 @@ impl Quorum {
         range: ByteRange,
         flags: u32,
     ) -> Result<(), Error> {
-        check_memory(iov, range)?;
+        range.check_memory(iov.bytes())?;
         self.change(rq, bs, Op::Write(iov, flags), range).await
     }
 
@@ -181,14 +181,6 @@ impl Quorum {
         event.failure(bs);
         Err(vote::on_errors(errors()).unwrap_or(Errno::EIO).into())
     }
-}
-
-/// The block layer passes a vector of exactly the size of the range; anything else would touch memory it does not own.
-pub(super) fn check_memory(iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
-    if iov.bytes() != range.len() {
-        return Err(Errno::EINVAL.into());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -23,6 +23,5 @@ pub use children::Children;
 pub use error::Error;
 pub use open::permissions;
 pub use options::{Options, ReadPattern};
-pub use resize::Truncate;
 pub use state::Quorum;
 pub use status::BlockStatus;

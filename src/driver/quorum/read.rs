@@ -5,7 +5,7 @@
 //! repair.
 
 use super::error::Error;
-use super::io::{check_memory, event_of};
+use super::io::event_of;
 use super::options::ReadPattern;
 use super::repair::Ticket;
 use super::state::Quorum;
@@ -31,7 +31,7 @@ impl Quorum {
         iov: &GuestIov<'_>,
         range: ByteRange,
     ) -> Result<(), Error> {
-        check_memory(iov, range)?;
+        range.check_memory(iov.bytes())?;
         let event = event_of(QuorumOp::Read, range);
         match self.options.pattern {
             ReadPattern::Quorum => self.read_all(rq, bs, iov, range, event).await,

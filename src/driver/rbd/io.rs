@@ -35,7 +35,7 @@ impl Rbd {
     /// A read as one operation, if it can be one. Kept apart from [`Rbd::read`], so that the future of nearly all requests is a
     /// small one.
     pub fn one_read<'a>(&self, iov: &'a GuestIov<'_>, range: ByteRange) -> Option<One<'a>> {
-        check_memory(iov, range).ok()?;
+        range.check_memory(iov.bytes()).ok()?;
         let object = self.image.identity.layout.objects(range).next()?;
         let span = only_span(iov, range, &object)?;
         (!self.is_absent(object.object)).then_some(One { object, span, head: None })
@@ -55,7 +55,7 @@ impl Rbd {
 
     /// A write as one operation, if it can be one: see [`Rbd::one_read`].
     pub fn one_write<'a>(&'a self, iov: &'a GuestIov<'_>, range: ByteRange) -> Option<One<'a>> {
-        check_memory(iov, range).ok()?;
+        range.check_memory(iov.bytes()).ok()?;
         let object = self.image.identity.layout.objects(range).next()?;
         let span = only_span(iov, range, &object)?;
         let head = self.image.try_enter()?;
@@ -89,7 +89,7 @@ impl Rbd {
     /// # Errors
     /// The cluster's.
     pub async fn read(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
-        check_memory(iov, range)?;
+        range.check_memory(iov.bytes())?;
         self.read_range(rq, iov, range).await.map_err(|error| self.noted(error))
     }
 
@@ -194,7 +194,7 @@ impl Rbd {
     /// # Errors
     /// The cluster's; `EROFS` if the image was not opened for writing.
     pub async fn write(&self, rq: &Request, iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Error> {
-        check_memory(iov, range)?;
+        range.check_memory(iov.bytes())?;
         self.write_range(rq, iov, range).await.map_err(|error| self.noted(error))
     }
 
@@ -359,14 +359,6 @@ fn only_span<'a>(iov: &'a GuestIov<'_>, range: ByteRange, first: &ObjectRange) -
         return iov.span(0, range.len());
     }
     None
-}
-
-/// The block layer passes a vector of exactly the size of the range; anything else would touch memory it does not own.
-fn check_memory(iov: &GuestIov<'_>, range: ByteRange) -> Result<(), Errno> {
-    if iov.bytes() != range.len() {
-        return Err(Errno::EINVAL);
-    }
-    Ok(())
 }
 
 /// Whether a change was made.

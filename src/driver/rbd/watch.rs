@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::error::Error;
+use super::error::ignore;
 use super::format::notify::{encode_response, ClientId, Message};
 use super::image::Image;
 use crate::backend::rados::{Watch, Watcher};
@@ -175,22 +175,8 @@ impl Image {
         name: &'static str,
         body: impl FnOnce(&Arc<Self>) + Send + 'static,
     ) -> bool {
-        let lookout = Arc::clone(&self.lookout);
         let image = Arc::clone(self);
-        let mut post = lookout.lock();
-        post.threads = post.threads.saturating_add(1);
-        drop(post);
-        let ends = Arc::clone(&lookout);
-        let run = move || {
-            body(&image);
-            drop(image);
-            ends.end_thread();
-        };
-        let started = spawn_thread(name, run).is_ok();
-        if !started {
-            lookout.end_thread();
-        }
-        started
+        self.lookout.start(name, move || body(&image))
     }
 
     /// The life of the thread that does the chores.
@@ -210,16 +196,16 @@ impl Image {
                 if todo.announce_lock {
                     self.tell(rq, Message::AcquiredLock).await;
                 }
+                // One that fails, for want of memory, must not take the others with it.
                 if todo.release {
-                    self.release(rq, COURTESY).await?;
+                    ignore(self.release(rq, COURTESY).await);
                 }
                 if todo.settle {
-                    self.settle(rq).await?;
+                    ignore(self.settle(rq).await);
                 }
                 if todo.refresh {
-                    self.catch_up(rq).await?;
+                    drop(self.catch_up(rq).await);
                 }
-                Ok::<_, Error>(())
             });
             // A panic has been printed; what else went wrong shows at the next write.
             drop(done);
@@ -245,12 +231,17 @@ impl Lookout {
         self.post.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread has ended.
-    fn end_thread(&self) {
+    /// Starts a thread that [`Lookout::close`] waits for, until `body` and all that it has are gone. False if there is none to be had.
+    fn start(self: &Arc<Self>, name: &'static str, body: impl FnOnce() + Send + 'static) -> bool {
         let mut post = self.lock();
-        post.threads = post.threads.saturating_sub(1);
+        post.threads = post.threads.saturating_add(1);
         drop(post);
-        self.changed.notify_all();
+        let counted = Counted(Arc::clone(self));
+        let run = move || {
+            let _counted = counted;
+            body();
+        };
+        spawn_thread(name, run).is_ok()
     }
 
     /// The handle of the watch, if there is one that works.
@@ -324,6 +315,18 @@ impl Lookout {
     }
 }
 
+/// A thread that counts as long as it runs, also if it panics.
+struct Counted(Arc<Lookout>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut post = self.0.lock();
+        post.threads = post.threads.saturating_sub(1);
+        drop(post);
+        self.0.changed.notify_all();
+    }
+}
+
 /// Begins to watch. Blocks on the network.
 pub(super) fn begin(image: &Arc<Image>) -> Result<(), Errno> {
     image.lookout.lock().beginning = true;
@@ -389,4 +392,17 @@ fn mend(image: &Arc<Image>) {
     post.mending = false;
     drop(post);
     lookout.changed.notify_all();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_does_not_wait_for_a_thread_that_has_panicked() {
+        let lookout = Arc::new(Lookout::default());
+        assert!(lookout.start("qbr-rbd-test", || panic!("on purpose")));
+        lookout.close();
+        assert_eq!(lookout.lock().threads, 0);
+    }
 }

@@ -4,9 +4,12 @@
 
 #include "../request.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "../host/thread.h"
 
@@ -106,6 +109,57 @@ TEST(connections_end_behind_the_threads_of_the_library)
     }
     fake_wait_for(FAKE_FINI, 1);
     CHECK_INT(fake_fini_policy(), SCHED_IDLE);
+}
+
+/* How many threads that end connections there are, and how many of them have stepped back. */
+static unsigned end_threads(unsigned *behind)
+{
+    DIR *folder = opendir("/proc/self/task");
+    struct dirent *entry;
+    unsigned found = 0;
+
+    CHECK(folder);
+    *behind = 0;
+    while ((entry = readdir(folder))) {
+        char path[300], name[64] = "";
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+        file = fopen(path, "r");
+        if (file && fscanf(file, "%63s", name) == 1 && !strcmp(name, "qbr-gluster-end")) {
+            found++;
+            *behind += sched_getscheduler(atoi(entry->d_name)) == SCHED_IDLE;
+        }
+        if (file) {
+            fclose(file);
+        }
+    }
+    closedir(folder);
+    return found;
+}
+
+/* The main loop may wait for the lock that such a thread has. */
+TEST(threads_that_wait_for_connections_to_end_are_not_behind_others)
+{
+    enum { OPENED = 40, LINGERING = 16, AT_ONCE = 8 };
+    BlockDriverState bs = { 0 };
+    char options[64];
+    unsigned i, behind;
+
+    fake_image(IMAGE, 512);
+    fake_close_gate(FAKE_FINI);
+    for (i = 0; i < OPENED; i++) {
+        snprintf(options, sizeof(options), "filename=gluster://host/vol%u/" IMAGE, i);
+        node_open_ok(&bs, options, 0);
+        gluster.close(&bs);
+    }
+    fake_wait_for(FAKE_FINI, AT_ONCE);
+    fake_open_gate(FAKE_FINI);
+    fake_wait_for(FAKE_FINI, OPENED - LINGERING);
+    /* The one that waits for those that linger. */
+    while (end_threads(&behind) != 1) {
+    }
+    CHECK_INT(behind, 0);
 }
 
 TEST(of_many_idle_connections_the_oldest_ones_end_at_once)

@@ -104,6 +104,76 @@ TEST(reopen_after_a_failed_flush_is_refused_and_opens_nothing)
     gluster.close(&bs);
 }
 
+/* A node with a write that was not flushed, and a reopen of it that is prepared. */
+static BDRVReopenState prepare_after_write(BlockDriverState *bs)
+{
+    BDRVReopenState state = { .bs = bs, .flags = QBR_O_RDWR };
+    QEMUIOVector *qiov = qiov_flat(512);
+
+    node_with_image(bs, 4096);
+    CHECK_INT(do_write(bs, 0, qiov), 0);
+    CHECK_INT(gluster.reopen_prepare(&state, NULL, NULL), 0);
+    qiov_free(qiov);
+    return state;
+}
+
+TEST(a_reopen_that_loses_writes_with_the_old_file_is_a_failed_flush)
+{
+    BlockDriverState bs = { .name = "disk0" };
+    BDRVReopenState state = prepare_after_write(&bs);
+    QEMUIOVector *qiov = qiov_flat(512);
+
+    fake_fail_some(FAKE_CLOSE, 0, 1, ENOSPC);
+    gluster.reopen_commit(&state);
+    CHECK_INT(errors_reported(), 1);
+    CHECK_CONTAINS(last_error_reported(), "disk0");
+    CHECK_CONTAINS(last_error_reported(), "closing 'a.img'");
+    CHECK_INT(do_flush(&bs), -ENOSPC);
+    CHECK_INT(do_read(&bs, 0, qiov), -ENOMEDIUM);
+    gluster.close(&bs);
+    CHECK_INT(errors_reported(), 1);
+    qiov_free(qiov);
+}
+
+TEST(a_reopen_that_loses_nothing_with_the_old_file_is_fine)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = prepare_after_write(&bs);
+
+    CHECK_INT(do_flush(&bs), 0);
+    fake_fail_some(FAKE_CLOSE, 0, 1, ENOTCONN);
+    gluster.reopen_commit(&state);
+    CHECK_INT(do_flush(&bs), 0);
+    CHECK_INT(errors_reported(), 0);
+    gluster.close(&bs);
+}
+
+TEST(a_flush_that_fails_during_a_reopen_is_remembered)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = prepare_after_write(&bs);
+
+    fail_flush(&bs, EIO);
+    gluster.reopen_commit(&state);
+    CHECK_INT(do_flush(&bs), -EIO);
+    CHECK_INT(errors_reported(), 1);
+    gluster.close(&bs);
+}
+
+TEST(writes_that_are_lost_when_a_node_is_closed_are_reported)
+{
+    BlockDriverState bs = { .name = "disk0" };
+    QEMUIOVector *qiov = qiov_flat(512);
+
+    node_with_image(&bs, 4096);
+    CHECK_INT(do_write(&bs, 0, qiov), 0);
+    fake_fail_some(FAKE_CLOSE, 1, 1, EDQUOT);
+    gluster.close(&bs);
+    CHECK_INT(errors_reported(), 1);
+    CHECK_CONTAINS(last_error_reported(), "disk0");
+    qiov_free(qiov);
+}
+
 TEST(requests_in_flight_at_a_failed_flush_are_settled_before_the_file_is_closed)
 {
     enum { COUNT = 8 };

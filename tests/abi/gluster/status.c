@@ -27,11 +27,16 @@ static void check_status(BlockDriverState *bs, unsigned mode, int64_t offset, in
 }
 
 /* 64 KiB, of which the pieces 4 to 7 are data. */
-static void open_with_hole(BlockDriverState *bs)
+static void open_with_hole_for(BlockDriverState *bs, int flags)
 {
     fake_image(IMAGE, 65536);
     fake_image_fill(IMAGE, 4 * FAKE_PIECE, 4 * FAKE_PIECE);
-    node_open_ok(bs, IMAGE_URI, 0);
+    node_open_ok(bs, IMAGE_URI, flags);
+}
+
+static void open_with_hole(BlockDriverState *bs)
+{
+    open_with_hole_for(bs, 0);
 }
 
 TEST(block_status_finds_holes_and_data)
@@ -137,6 +142,64 @@ TEST(block_status_of_a_write_that_a_flush_has_overtaken_is_data)
     check_status(&bs, QBR_WANT_ZERO, 0, 65536, DATA, FAKE_PIECE);
     gluster.close(&bs);
     qiov_free(qiov);
+}
+
+/* More than there are threads for blocking calls. */
+#define MANY 20
+
+static struct request *start_status(BlockDriverState *bs, int64_t *pnum)
+{
+    return request_start(loop_default(), (struct request) {
+        .op = OP_STATUS, .bs = bs, .mode = QBR_WANT_ZERO, .bytes = 65536, .pnum = pnum });
+}
+
+/* Asks for the status of all nodes of a volume that doesn't answer, and meanwhile for the length of another node. */
+static void check_length_beside_status(BlockDriverState *bs, unsigned nodes)
+{
+    BlockDriverState other = { 0 };
+    struct request *requests[MANY];
+    int64_t pnums[MANY];
+    unsigned asked, i;
+
+    node_open_ok(&other, IMAGE_URI, 0);
+    asked = fake_count(FAKE_LSEEK);
+    fake_close_gate(FAKE_LSEEK);
+    for (i = 0; i < MANY; i++) {
+        requests[i] = start_status(&bs[i % nodes], &pnums[i]);
+        co_wait_parked(requests[i]->co, 1);
+    }
+    fake_wait_for(FAKE_LSEEK, asked + nodes);
+    CHECK_INT(gluster.getlength(&other), 65536);
+    CHECK_INT(fake_count(FAKE_LSEEK), asked + nodes);
+    fake_open_gate(FAKE_LSEEK);
+    for (i = 0; i < MANY; i++) {
+        CHECK_INT(request_finish(requests[i]), ZERO);
+        CHECK_INT(pnums[i], 4 * FAKE_PIECE);
+    }
+    gluster.close(&other);
+}
+
+TEST(many_questions_for_the_status_of_a_silent_node_take_one_thread)
+{
+    BlockDriverState bs = { 0 };
+
+    open_with_hole(&bs);
+    check_length_beside_status(&bs, 1);
+    gluster.close(&bs);
+}
+
+TEST(questions_for_the_status_of_many_silent_nodes_keep_no_thread_from_others)
+{
+    BlockDriverState bs[MANY] = { 0 };
+    unsigned i;
+
+    for (i = 0; i < MANY; i++) {
+        open_with_hole(&bs[i]);
+    }
+    check_length_beside_status(bs, MANY);
+    for (i = 0; i < MANY; i++) {
+        gluster.close(&bs[i]);
+    }
 }
 
 TEST(block_status_without_want_zero_is_data_and_asks_nobody)
@@ -272,7 +335,7 @@ TEST(allocated_size_of_a_silent_server_is_the_last_known_one_and_soon)
     CHECK_INT(fake_count(FAKE_FSTAT), 2);
     fake_open_gate(FAKE_FSTAT);
     gluster.close(&bs);
-    CHECK_INT(fake_open_files(), 0);
+    fake_wait_for_no_file();
 }
 
 /* Lets the server answer, after a while. */
@@ -284,36 +347,53 @@ static void *answer_late(void *opaque)
     return NULL;
 }
 
+/* Asks a server that is silent. */
+static void ask_silent_server(BlockDriverState *bs)
+{
+    fake_close_gate(FAKE_FSTAT);
+    CHECK_INT(gluster.get_allocated_file_size(bs), 4 * FAKE_PIECE);
+}
+
 /* Asks a server that is silent for a while. */
 static pthread_t ask_for_late_answer(BlockDriverState *bs)
 {
     pthread_t thread;
 
-    fake_close_gate(FAKE_FSTAT);
-    CHECK_INT(gluster.get_allocated_file_size(bs), 4 * FAKE_PIECE);
+    ask_silent_server(bs);
     CHECK_INT(pthread_create(&thread, NULL, answer_late, NULL), 0);
     return thread;
 }
 
-TEST(close_waits_for_the_size_on_disk_so_that_the_file_is_closed)
+/* Writes to a piece that is data already. */
+static void write_a_piece(BlockDriverState *bs)
+{
+    QEMUIOVector *qiov = qiov_flat(FAKE_PIECE);
+
+    CHECK_INT(do_write(bs, 4 * FAKE_PIECE, qiov), 0);
+    qiov_free(qiov);
+}
+
+TEST(close_after_a_write_waits_for_the_size_on_disk_so_that_the_file_is_closed)
 {
     BlockDriverState bs = { 0 };
     pthread_t thread;
 
-    open_with_hole(&bs);
+    open_with_hole_for(&bs, QBR_O_RDWR);
+    write_a_piece(&bs);
     thread = ask_for_late_answer(&bs);
     gluster.close(&bs);
     CHECK_INT(fake_open_files(), 0);
     pthread_join(thread, NULL);
 }
 
-TEST(reopen_waits_for_the_size_on_disk_so_that_the_old_file_is_closed)
+TEST(reopen_after_a_write_waits_for_the_size_on_disk_so_that_the_old_file_is_closed)
 {
     BlockDriverState bs = { 0 };
     BDRVReopenState state = { .bs = &bs, .flags = QBR_O_RDWR };
     pthread_t thread;
 
-    open_with_hole(&bs);
+    open_with_hole_for(&bs, QBR_O_RDWR);
+    write_a_piece(&bs);
     CHECK_INT(gluster.reopen_prepare(&state, NULL, NULL), 0);
     thread = ask_for_late_answer(&bs);
     gluster.reopen_commit(&state);
@@ -322,6 +402,25 @@ TEST(reopen_waits_for_the_size_on_disk_so_that_the_old_file_is_closed)
     CHECK_INT(gluster.get_allocated_file_size(&bs), 4 * FAKE_PIECE);
     gluster.close(&bs);
     CHECK_INT(fake_open_files(), 0);
+}
+
+TEST(close_of_a_flushed_file_does_not_wait_for_the_size_on_disk)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = QBR_O_RDWR };
+
+    open_with_hole_for(&bs, QBR_O_RDWR);
+    write_a_piece(&bs);
+    CHECK_INT(do_flush(&bs), 0);
+    CHECK_INT(gluster.reopen_prepare(&state, NULL, NULL), 0);
+    ask_silent_server(&bs);
+    gluster.reopen_commit(&state);
+    CHECK_INT(fake_open_files(), 2);
+    ask_silent_server(&bs);
+    gluster.close(&bs);
+    CHECK_INT(fake_open_files(), 2);
+    fake_open_gate(FAKE_FSTAT);
+    fake_wait_for_no_file();
 }
 
 TEST(allocated_size_is_asked_anew_after_a_time_without_threads)

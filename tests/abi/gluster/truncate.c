@@ -161,6 +161,56 @@ TEST(truncate_that_fails_passes_the_error_on_whatever_happens_then)
     gluster.close(&bs);
 }
 
+/* Opens an image past the caches of bricks with sectors of 4096 bytes. */
+static void open_direct(BlockDriverState *bs, int64_t length)
+{
+    fake_sector(4096);
+    fake_image(IMAGE, length);
+    node_open_ok(bs, IMAGE_URI, QBR_O_RDWR | QBR_O_NOCACHE);
+}
+
+TEST(truncate_to_an_end_within_a_large_sector_is_refused)
+{
+    BlockDriverState bs = { 0 };
+    Error *error = NULL;
+
+    open_direct(&bs, 8192);
+    CHECK_INT(request_run((struct request) { .op = OP_TRUNCATE, .bs = &bs, .offset = 4608, .errp = &error }), -EINVAL);
+    CHECK(error);
+    CHECK_CONTAINS(error->message, "4608");
+    CHECK_CONTAINS(error->message, "4096");
+    error_free(error);
+    check_fails(&bs, 8704, QBR_PREALLOC_FULL, -EINVAL);
+    CHECK_INT(image_length(), 8192);
+    CHECK_INT(truncate_to(&bs, 12288, QBR_PREALLOC_OFF), 0);
+    CHECK_INT(image_length(), 12288);
+    gluster.close(&bs);
+}
+
+TEST(truncate_that_need_not_be_exact_goes_to_the_end_of_a_large_sector)
+{
+    BlockDriverState bs = { 0 };
+    struct request rq = { .op = OP_TRUNCATE, .bs = &bs, .offset = 4608, .inexact = true };
+
+    open_direct(&bs, 12288);
+    CHECK_INT(request_run(rq), 0);
+    CHECK_INT(image_length(), 8192);
+    gluster.close(&bs);
+}
+
+TEST(truncate_keeps_an_end_within_a_large_sector)
+{
+    BlockDriverState bs = { 0 };
+    struct request rq = { .op = OP_TRUNCATE, .bs = &bs, .offset = 4608 };
+
+    open_direct(&bs, 4608);
+    CHECK_INT(request_run(rq), 0);
+    rq.inexact = true;
+    CHECK_INT(request_run(rq), 0);
+    CHECK_INT(image_length(), 4608);
+    gluster.close(&bs);
+}
+
 TEST(truncate_does_not_block_the_event_loop)
 {
     BlockDriverState bs = { 0 };

@@ -434,6 +434,10 @@ int64_t qbr_host_child_run(QbrChildIo *io)
     if (error && io->op == QBR_CHILD_TRUNCATE) {
         char message[100];
 
+        if (disk->fails_late) {
+            disk->fails_late = false;
+            do_truncate(io);
+        }
         snprintf(message, sizeof(message), "%s can't be resized", disk->name);
         qbr_host_error_set(io->errp, message, NULL);
     }

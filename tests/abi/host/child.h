@@ -47,6 +47,8 @@ struct disk {
     unsigned attached;
     /* Drained sections: those that go on, and all there were. */
     unsigned drained, drains;
+    /* The next resize that fails has been done all the same. */
+    bool fails_late;
     /* The answer to block status, and how far it reaches. */
     int status;
     int64_t reach;

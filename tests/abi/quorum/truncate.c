@@ -63,7 +63,7 @@ TEST(truncate_that_one_child_cannot_do_puts_the_others_back)
         CHECK_INT(truncate_to(&voters, LENGTH * 2, &error), -ENOSPC);
         CHECK(error);
         CHECK_CONTAINS(error->message, name);
-        CHECK_CONTAINS(error->message, bad ? "all children have 8192 bytes again" : "no child was changed");
+        CHECK_CONTAINS(error->message, "all children have 8192 bytes as before");
         error_free(error);
         check_lengths(&voters, LENGTH);
         CHECK(disk_is_intact(voters.disk[0], 0, LENGTH) && voters_agree(&voters));
@@ -71,6 +71,44 @@ TEST(truncate_that_one_child_cannot_do_puts_the_others_back)
         CHECK_INT(truncate_to(&voters, LENGTH * 2, NULL), -ENOSPC);
         voters_close(&voters);
     }
+}
+
+TEST(truncate_that_fails_although_the_child_has_its_new_length_is_taken_back)
+{
+    struct voters voters;
+    unsigned bad;
+
+    for (bad = 0; bad < 3; bad++) {
+        Error *error = NULL;
+
+        voters_open(&voters, 3, LENGTH, "vote-threshold=#1");
+        voters.disk[bad]->fails_late = true;
+        disk_fail_some(voters.disk[bad], QBR_CHILD_TRUNCATE, 0, 1, EIO);
+        CHECK_INT(truncate_to(&voters, LENGTH * 2, &error), -EIO);
+        CHECK(error);
+        CHECK_CONTAINS(error->message, "all children have 8192 bytes as before");
+        error_free(error);
+        check_lengths(&voters, LENGTH);
+        CHECK(voters.disk[bad]->last[QBR_CHILD_TRUNCATE].exact);
+        voters_close(&voters);
+    }
+}
+
+TEST(truncate_that_fails_and_cannot_be_taken_back_says_so)
+{
+    struct voters voters;
+    Error *error = NULL;
+
+    voters_open(&voters, 3, LENGTH, "vote-threshold=#1");
+    voters.disk[1]->fails_late = true;
+    disk_fail_some(voters.disk[1], QBR_CHILD_TRUNCATE, 0, 2, ENOSPC);
+    CHECK_INT(truncate_to(&voters, LENGTH * 2, &error), -ENOSPC);
+    CHECK(error);
+    CHECK_CONTAINS(error->message, "different lengths");
+    CHECK_CONTAINS(error->message, "8192 bytes: children.1 (node 'disk1')");
+    error_free(error);
+    CHECK_INT(voters.disk[0]->length, LENGTH);
+    voters_close(&voters);
 }
 
 TEST(truncate_that_cannot_be_taken_back_says_so)
@@ -123,7 +161,7 @@ TEST(truncate_that_fails_after_a_child_was_cut_names_what_is_lost)
     disk_fail_some(voters.disk[1], QBR_CHILD_TRUNCATE, 1, 1, EIO);
     CHECK_INT(truncate_to(&voters, 512, &error), -EIO);
     CHECK(error);
-    CHECK_CONTAINS(error->message, "lost on: disk0");
+    CHECK_CONTAINS(error->message, "may be lost on: disk0, disk1");
     error_free(error);
     check_lengths(&voters, LENGTH);
     voters_close(&voters);
