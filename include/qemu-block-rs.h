@@ -738,8 +738,8 @@ int qbr_rbd_snapshot_list(BlockDriverState *bs,
 int qbr_rbd_inactivate(BlockDriverState *bs);
 
 /*
- `.bdrv_co_invalidate_cache`. Forgets what is known of the image, which somebody else had until now. Coroutine. On failure
- @errp is set.
+ `.bdrv_co_invalidate_cache`. Asks again what the image is like, which somebody else had until now. Coroutine, but waits for the
+ cluster without yielding, for some seconds at most. On failure @errp is set.
 
  # Safety
  Pointers as the block layer passes them.

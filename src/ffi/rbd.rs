@@ -569,16 +569,14 @@ pub unsafe extern "C" fn qbr_rbd_inactivate(bs: *mut BlockDriverState) -> c_int 
     unsafe { guard::query(c"qbr_rbd_inactivate", bs, Errno::to_ret, body) }
 }
 
-/// `.bdrv_co_invalidate_cache`. Forgets what is known of the image, which somebody else had until now. Coroutine. On failure
-/// @errp is set.
+/// `.bdrv_co_invalidate_cache`. Asks again what the image is like, which somebody else had until now. Coroutine, but waits for the
+/// cluster without yielding, for some seconds at most. On failure @errp is set.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_rbd_co_invalidate_cache(bs: *mut BlockDriverState, errp: *mut *mut Error) {
-    let body = async |rq: &_, state: &Rbd| -> Result<c_int, RbdError> {
-        state.invalidate_cache(rq).await.map(|()| 0)
-    };
+    let body = async |_: &_, state: &Rbd| state.invalidate_cache().map(|()| 0);
     // SAFETY: the block layer passes a valid node, and its errp.
     unsafe { guard::request_errp(c"qbr_rbd_co_invalidate_cache", bs, errp, body) };
 }

@@ -126,7 +126,7 @@ impl Watcher for Ears {
 
 impl Image {
     /// Notes that the header has changed, and has a thread read it.
-    fn header_changed(self: &Arc<Self>) {
+    pub(super) fn header_changed(self: &Arc<Self>) {
         self.stale.store(true, Ordering::Release);
         self.forget_map();
         self.chore(|chores| chores.refresh = true);
@@ -288,21 +288,22 @@ impl Lookout {
         self.wait(timeout, |post| post.watch.is_some() && !post.broken || !post.mending);
     }
 
-    /// Waits until the header was read, if it is to be read. Blocks.
-    pub(super) fn wait_for_header(&self, timeout: Duration) {
-        self.wait(timeout, |post| !post.chores.refresh && !post.refreshing);
+    /// Waits until nobody reads the header, or is to read it; false if that takes longer. Blocks.
+    pub(super) fn wait_for_header(&self, timeout: Duration) -> bool {
+        self.wait(timeout, |post| !post.chores.refresh && !post.refreshing)
     }
 
-    /// Waits for something.
-    fn wait(&self, timeout: Duration, until: impl Fn(&Post) -> bool) {
+    /// Waits for something; false if it takes longer.
+    fn wait(&self, timeout: Duration, until: impl Fn(&Post) -> bool) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         let mut post = self.lock();
         while !post.closed && !until(&post) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let Some(left) = left.filter(|left| !left.is_zero()) else { return };
+            let Some(left) = left.filter(|left| !left.is_zero()) else { return false };
             let (guard, _) = self.changed.wait_timeout(post, left).unwrap_or_else(PoisonError::into_inner);
             post = guard;
         }
+        true
     }
 
     /// Stops watching. Blocks on the network.
@@ -352,11 +353,11 @@ fn mend(image: &Arc<Image>) {
         drop(post);
         drop(old);
         let watch = watch(image);
-        // Something may have been missed meanwhile.
-        image.stale.store(true, Ordering::Release);
         post = lookout.lock();
         match watch {
             Ok(watch) => {
+                // Something may have been missed meanwhile.
+                image.stale.store(true, Ordering::Release);
                 let handle = watch.handle();
                 post.watch = Some(watch);
                 if !post.broken {
