@@ -278,7 +278,7 @@ impl Image {
     /// Writes have to look again whether the lock is ours, and a thread gives it back if none does. Nobody who asks for the lock is
     /// answered in between.
     pub(super) fn resign(self: &Arc<Self>) {
-        if self.owns.swap(false, Ordering::AcqRel) {
+        if self.owns.swap(false, Ordering::AcqRel) || self.undecided.load(Ordering::Acquire) {
             self.chore(|chores| chores.settle = true);
         }
     }
@@ -355,6 +355,14 @@ impl Image {
                 "rbd image '{}' has lost its exclusive lock to another client, and takes it again before the next write",
                 self.text()
             ));
+        }
+    }
+
+    /// The lock is ours, but not what was known by it: the next write takes it as a new holder, and so reads header and map behind
+    /// what may still be done. Until then it is given back to whoever asks for it.
+    pub(super) fn doubt(&self) {
+        if self.owns.swap(false, Ordering::AcqRel) {
+            self.undecided.store(true, Ordering::Release);
         }
     }
 

@@ -259,7 +259,8 @@ impl Map {
         Ok(())
     }
 
-    /// Has the map's object do something, if the lock is ours: [`Error::LockLost`]. What fails otherwise makes the map invalid.
+    /// Has the map's object do something, if the lock is ours: [`Error::LockLost`]. What fails otherwise makes the map invalid: it may
+    /// still be done.
     pub(super) async fn guarded(
         &self,
         image: &Image,
@@ -313,7 +314,7 @@ impl Map {
         }
     }
 
-    /// Marks the map of a snapshot invalid, or this one, for everybody.
+    /// Marks the map of a snapshot invalid, or this one, for everybody. If that fails, too, nobody knows what this one says.
     pub(super) async fn invalidate(
         &self,
         image: &Image,
@@ -322,7 +323,7 @@ impl Map {
     ) -> Result<(), Error> {
         let Some(id) = snapshot else {
             self.distrust();
-            return invalidate(image, rq).await;
+            return invalidate(image, rq).await.inspect_err(|_| image.doubt());
         };
         let marked = image.call_header(rq, &calls::set_snapshot_flags(id, INVALID, INVALID)).await;
         Ok(marked.map_err(|errno| image.noted(errno))?)

@@ -2,7 +2,7 @@
 /* Copyright (c) 2026 The qemu-block-rs authors */
 /* The exclusive lock. The fake library knows who holds it, and takes every write by somebody else for a violation. */
 
-#include "rbd.h"
+#include "map.h"
 
 #include <pthread.h>
 
@@ -609,6 +609,23 @@ TEST(rbd_lock_whose_taking_was_not_answered_is_given_back_to_who_asks_for_it)
     CHECK_INT(ceph_count(CEPH_WRITE), 0);
     CHECK_INT(tell(REQUEST), 1);
     wait_until_free();
+    rbd_close(&bs);
+}
+
+/* No write relies on it before the map was read again, and the others must not wait for that. */
+TEST(rbd_lock_of_a_map_that_is_not_known_is_given_back_to_who_asks_for_it)
+{
+    BlockDriverState bs = { 0 };
+
+    mapped_node(&bs);
+    ceph_fail_object(MAP, CEPH_WRITE_OP, 0, 1, EIO);
+    ceph_fail_object(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, EIO);
+    CHECK_INT(write_object(&bs, 5), -EIO);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    CHECK_INT(tell(REQUEST), 1);
+    wait_until_free();
+    CHECK_INT(ceph_map_holder(IMAGE), 0);
+    CHECK_INT(write_object(&bs, 5), 0);
     rbd_close(&bs);
 }
 

@@ -240,8 +240,9 @@ TEST(rbd_removal_fails_if_the_map_can_neither_be_told_nor_marked)
     ceph_fail_object(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, EIO);
     CHECK_INT(rbd_discard(&bs, 0, OBJECT), -EIO);
     check_image(&bs, 0, 512, 0);
-    /* Afterwards: it is gone, and the map says that it may be there. */
+    /* Afterwards: it is gone, and the map says that it may be there. The lock is taken again before. */
     ceph_pass_objects();
+    CHECK_INT(write_object(&bs, 1), 0);
     ceph_fail_object(MAP, CEPH_WRITE_OP, 1, 1, ENOSPC);
     ceph_fail_object(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, EIO);
     CHECK_INT(rbd_discard(&bs, 0, OBJECT), -EIO);

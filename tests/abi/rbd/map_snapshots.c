@@ -408,6 +408,45 @@ TEST(rbd_goto_with_a_map_that_cannot_be_told_afterwards_marks_it)
     check_goto_marks(1);
 }
 
+/* What the map was told is done later, and nobody can say that it is wrong. */
+static void lose_a_change(int map_changes_before, int header_changes_before)
+{
+    ceph_delay_object(MAP, CEPH_WRITE_OP, map_changes_before, 1, ETIMEDOUT);
+    ceph_fail_object(ceph_header(IMAGE), CEPH_WRITE_OP, header_changes_before, 1, EIO);
+}
+
+TEST(rbd_map_that_may_be_rolled_back_later_is_not_known)
+{
+    BlockDriverState bs = { 0 };
+
+    node_to_roll_back(&bs);
+    lose_a_change(1, 0);
+    CHECK_INT(rbd.snapshot_goto(&bs, "one"), -EIO);
+    /* The map says that it was there before, and will say that it isn't there now. */
+    CHECK_INT(write_object(&bs, 2), 0);
+    ceph_do_delayed();
+    check_map_state(2, CEPH_EXISTS);
+    check_map_state(3, CEPH_ABSENT);
+    CHECK_INT(ceph_flags(IMAGE), 0);
+    rbd_close(&bs);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+}
+
+TEST(rbd_map_that_may_be_made_clean_later_is_not_known)
+{
+    BlockDriverState bs = { 0 };
+
+    mapped_node(&bs);
+    lose_a_change(1, 1);
+    CHECK_INT(rbd_snapshot(&bs, "one"), -EIO);
+    CHECK_INT(ceph_image_snapshots(IMAGE), 1);
+    CHECK_INT(write_object(&bs, 0), 0);
+    ceph_do_delayed();
+    check_map_state(0, CEPH_EXISTS);
+    CHECK_INT(ceph_flags(IMAGE), 0);
+    rbd_close(&bs);
+}
+
 TEST(rbd_goto_to_another_size_changes_the_map)
 {
     BlockDriverState bs = { 0 };
