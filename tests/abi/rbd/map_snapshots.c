@@ -224,6 +224,36 @@ TEST(rbd_delete_of_a_snapshot_without_a_map_marks_the_next_one)
     rbd_close(&bs);
 }
 
+/* The image has lost its own map meanwhile; those of its snapshots can be relied on all the same. */
+static void check_delete_beside_a_lost_map(const char *name, uint64_t snapshot)
+{
+    BlockDriverState bs = { 0 };
+    size_t length;
+
+    mapped_node(&bs);
+    CHECK_INT(rbd_snapshot(&bs, "one"), 0);
+    CHECK_INT(rbd_snapshot(&bs, "two"), 0);
+    CHECK_INT(ceph_map_state_at(IMAGE, 2, 0), CEPH_CLEAN);
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    ceph_remove(MAP);
+    CHECK_INT(delete(&bs, name), 0);
+    CHECK(!ceph_bytes(ceph_map_at(IMAGE, snapshot), &length));
+    CHECK_INT(ceph_map_state_at(IMAGE, 3 - snapshot, 0), CEPH_EXISTS);
+    CHECK_INT(ceph_flags_at(IMAGE, 3 - snapshot), 0);
+    CHECK_INT(ceph_flags(IMAGE), CEPH_INVALID);
+    rbd_close(&bs);
+}
+
+TEST(rbd_delete_of_a_snapshot_of_an_image_without_a_map_gives_its_changes_to_the_next_one)
+{
+    check_delete_beside_a_lost_map("one", 1);
+}
+
+TEST(rbd_delete_of_the_newest_snapshot_of_an_image_without_a_map_leaves_no_map)
+{
+    check_delete_beside_a_lost_map("two", 2);
+}
+
 /* Its map says that nothing has changed in an object, but nobody may rely on that. */
 TEST(rbd_delete_of_a_snapshot_whose_map_is_marked_marks_the_next_one)
 {
