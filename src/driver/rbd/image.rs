@@ -7,12 +7,12 @@
 //! it, waits until no write is in flight, and opens it with the new snapshot known. When another client has changed the header
 //! the next write reads it again before it goes on.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Error;
-use super::format::calls::{Call, Version};
+use super::format::calls::Call;
 use super::format::features::{Features, OpFeatures};
 use super::format::header::{Identity, Snapshot, State};
 use super::format::notify::Message;
@@ -243,6 +243,10 @@ impl Image {
         })?;
         let access = if self.writable { Access::Write } else { Access::Read };
         refusal::check_open(access, state.features, state.incompatible)?;
+        if self.snapshot.is_none() {
+            // It may have been opened while it was being made.
+            refusal::check_parent(state.parent_overlap)?;
+        }
         if state.features.contains(Features::OPERATIONS) {
             head.operations = self.finder(rq).operations(&self.header).await?;
         }
@@ -343,20 +347,6 @@ impl Image {
             return;
         }
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Refuses clones.
-    pub(super) async fn check_parent(
-        finder: &Finder<'_>,
-        kind: &Kind,
-        header: &CStr,
-        state: &State,
-        version: Version,
-    ) -> Result<(), Error> {
-        if matches!(kind, Kind::Format2(_)) && state.features.contains(Features::LAYERING) {
-            refusal::check_parent(finder.has_parent(header, version).await?)?;
-        }
-        Ok(())
     }
 }
 

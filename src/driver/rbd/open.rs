@@ -9,13 +9,12 @@ use std::sync::Arc;
 use super::connect::{pool, text};
 use super::error::Error;
 use super::filename::FileName;
-use super::format::calls::Version;
 use super::format::encryption::{Probe, PROBE_SIZE};
 use super::format::features::{Features, OpFeatures};
 use super::image::{writer, Head, Image, Parts};
 use super::lookup::{Finder, Kind};
 use super::options::{Options, OptionsError, LEGACY_WARNING};
-use super::refusal::{self, FeatureError};
+use super::refusal;
 use super::share::Connection;
 use super::state::{Key, Rbd};
 use super::watch;
@@ -171,24 +170,18 @@ async fn find(rq: &Request, pool: &PoolHandle, options: &Options, access: Access
         }
         None => meta.in_namespace(&options.namespace)?,
     };
-    let mut version = Version::Head;
     let (mut snapshot, mut size) = (None, state.size);
     if let Some(wanted) = &options.snapshot {
         let found = snapshots.iter().find(|snap| snap.is_users() && snap.info.name == wanted.to_bytes());
         let found = found.ok_or_else(|| Error::NoSnapshot { image: text(name), snapshot: text(wanted) })?;
-        version = Version::Snapshot(found.info.id);
+        // Flattening may leave it one.
+        refusal::check_snapshot(found)?;
         snapshot = Some(found.info.id);
         size = super::format::striping::check_size(found.info.size)?;
         data = data.at_snapshot(found.info.id)?;
+    } else {
+        refusal::check_parent(state.parent_overlap)?;
     }
-    let parent = Image::check_parent(&finder, &kind, &header, &state, version).await;
-    parent.map_err(|error| match (&options.snapshot, error) {
-        // Flattening may leave it one.
-        (Some(snapshot), Error::Feature(FeatureError::Clone)) => {
-            FeatureError::SnapshotOfClone(text(snapshot)).into()
-        }
-        (_, error) => failed("looking for its parent")(error),
-    })?;
     let remover = writer(&data, snapshot, &state)?.also_when_full();
     let writer = writer(&data, snapshot, &state)?;
     Ok(Parts {
