@@ -4,6 +4,7 @@
 //! Opening and reopening a node. Runs in the main loop, outside of coroutines, and blocks on the network.
 
 use std::ffi::{CStr, CString};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::connect::{pool, text};
@@ -100,6 +101,8 @@ pub fn reopen(old: &Rbd, access: Access) -> Result<Rbd, Error> {
     let pool = pool(connection.cluster(), &old.options)?;
     let opened = open_image(&pool, &old.options, access, &connection);
     let opened = opened.inspect_err(|error| connection.note(error.errno()))?;
+    // QEMU need not ask for the length again.
+    opened.0.told.fetch_max(old.image.told.load(Ordering::Acquire), Ordering::AcqRel);
     Ok(Rbd::new(opened, old.options.clone(), connection, old.key.clone()))
 }
 
