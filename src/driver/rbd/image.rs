@@ -247,9 +247,11 @@ impl Image {
             // It may have been opened while it was being made.
             refusal::check_parent(state.parent_overlap)?;
         }
-        if state.features.contains(Features::OPERATIONS) {
-            head.operations = self.finder(rq).operations(&self.header).await?;
-        }
+        head.operations = if state.features.contains(Features::OPERATIONS) {
+            self.finder(rq).operations(&self.header).await?
+        } else {
+            OpFeatures::default()
+        };
         if state.snap_context != head.state.snap_context {
             head.writer = writer(&self.reader, self.snapshot, &state)?;
             head.remover = writer(&self.reader, self.snapshot, &state)?.also_when_full();

@@ -703,6 +703,10 @@ TEST(rbd_unknown_operations_on_an_image_forbid_snapshots_and_resizes_but_no_writ
     CHECK_INT(rbd_snapshot(&bs, "one"), -EROFS);
     CHECK_INT(rbd_truncate(&bs, OBJECT), -EROFS);
     CHECK_INT(ceph_image_size(IMAGE), 4 * OBJECT);
+    /* They are over. */
+    ceph_set_features(IMAGE, 0);
+    CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
+    CHECK_INT(rbd_truncate(&bs, OBJECT), 0);
     rbd_close(&bs);
     qiov_free(qiov);
 }
