@@ -194,7 +194,7 @@ impl Image {
             self.stale.store(true, Ordering::Release);
             self.need_watch();
         }
-        self.catch_up_alone(rq, head).await?;
+        self.catch_up_alone(rq, head).await.inspect_err(|error| self.complain(error))?;
         if Self::needs_lock(head) && !self.owns.load(Ordering::Acquire) {
             self.acquire(rq, head).await.inspect_err(|error| self.complain(error))?;
         } else if !Self::needs_lock(head) && self.owns.swap(false, Ordering::AcqRel) {

@@ -230,7 +230,11 @@ TEST(rbd_features_that_another_client_adds_stop_writes)
     ceph_set_features(IMAGE, CEPH_EXCLUSIVE_LOCK | CEPH_JOURNALING);
     CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
     CHECK_INT(rbd_write(&bs, 0, qiov), -ENOTSUP);
+    CHECK_INT(rbd_write(&bs, 0, qiov), -ENOTSUP);
     CHECK_INT(ceph_count(CEPH_WRITE), 0);
+    /* Nobody knows why from a number. */
+    CHECK_INT(errors_reported(), 1);
+    CHECK_CONTAINS(last_error_reported(), "journaling");
     ceph_set_features(IMAGE, 0);
     CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
     CHECK_INT(rbd_write(&bs, 0, qiov), 0);
