@@ -305,13 +305,17 @@ impl Image {
         self.owns.load(Ordering::Acquire) && !self.deaf.load(Ordering::Acquire)
     }
 
-    /// Keeps writes away to change the header, which is known as it is now. Outside of coroutines the node has to be drained: a
-    /// write in flight would need the thread that waits for it here.
+    /// Keeps writes away to change the header, which is known as it is now; without the lock, as it was a moment ago. Outside of
+    /// coroutines the node has to be drained: a write in flight would need the thread that waits for it here.
     pub(super) async fn alone(self: &Arc<Self>, rq: &Request) -> Result<Exclusive<'_, Head>, Error> {
         if !self.writable {
             return Err(Errno::EROFS.into());
         }
         let mut head = self.gate.exclusive(rq).await?;
+        if !Self::needs_lock(&head) {
+            // What is being announced was not heard yet, and nobody waits for this client.
+            self.stale.store(true, Ordering::Release);
+        }
         self.make_ready(rq, &mut head).await?;
         refusal::check_maintenance(head.operations)?;
         self.await_unanswered(rq).await?;

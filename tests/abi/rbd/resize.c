@@ -240,3 +240,23 @@ TEST(rbd_write_behind_an_end_that_moved_before_a_reopen_is_refused)
     CHECK_INT(ceph_image_size(IMAGE), OBJECTS * OBJECT + 512);
     rbd_close(&bs);
 }
+
+/* Nobody has the lock of an image without one, and what another client has done may not have been heard yet. */
+TEST(rbd_growth_beside_another_clients_does_not_make_the_image_smaller)
+{
+    BlockDriverState bs = { 0 };
+
+    rbd_node(&bs);
+    ceph_resize(IMAGE, 32 * OBJECT);
+    ceph_fill(ceph_data(IMAGE, 30), 0, 512, 30 * OBJECT);
+    CHECK_INT(rbd_zero(&bs, 20 * OBJECT, 512, 0), 0);
+    CHECK_INT(ceph_image_size(IMAGE), 32 * OBJECT);
+    check_image(&bs, 30 * OBJECT, 512, 30 * OBJECT);
+    /* And what is cut off is removed. */
+    ceph_resize(IMAGE, 40 * OBJECT);
+    ceph_fill(ceph_data(IMAGE, 39), 0, 512, 39 * OBJECT);
+    CHECK_INT(rbd_truncate(&bs, 36 * OBJECT), 0);
+    CHECK_INT(rbd_truncate(&bs, 40 * OBJECT), 0);
+    check_hole(&bs, 39 * OBJECT, 512);
+    rbd_close(&bs);
+}
