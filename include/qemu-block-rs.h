@@ -730,7 +730,7 @@ int qbr_rbd_snapshot_list(BlockDriverState *bs,
 
 /*
  `.bdrv_inactivate`. Gives the image's lock back before another process goes on with it. Main loop; waits for the cluster, but not
- for ever, and not for requests in flight, which QEMU drains only afterwards. 0 or -errno.
+ for ever, and not for requests in flight, which QEMU drains only afterwards. 0 or -errno: then the node stays active.
 
  # Safety
  Pointers as the block layer passes them.

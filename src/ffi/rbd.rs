@@ -17,7 +17,7 @@ use crate::abi::{
 use crate::driver::rbd::create_options::CreateOptions;
 use crate::driver::rbd::options::{OptionsError, PAIRS, SECRET_PAIRS};
 use crate::driver::rbd::{self, Access, Error as RbdError, Rbd};
-use crate::errno::Errno;
+use crate::errno::{Errno, ToErrno};
 use crate::host::image::{
     rbd_info, secret_base64, set_cluster_size, snapshot_name_and_id, snapshot_table, RbdEncryption,
 };
@@ -555,16 +555,13 @@ pub unsafe extern "C" fn qbr_rbd_snapshot_list(
 }
 
 /// `.bdrv_inactivate`. Gives the image's lock back before another process goes on with it. Main loop; waits for the cluster, but not
-/// for ever, and not for requests in flight, which QEMU drains only afterwards. 0 or -errno.
+/// for ever, and not for requests in flight, which QEMU drains only afterwards. 0 or -errno: then the node stays active.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_rbd_inactivate(bs: *mut BlockDriverState) -> c_int {
-    let body = |_, state: &Rbd| {
-        state.inactivate();
-        0
-    };
+    let body = |_, state: &Rbd| state.inactivate().map_or_else(|error| error.errno().to_ret(), |()| 0);
     // SAFETY: the block layer passes a valid node.
     unsafe { guard::query(c"qbr_rbd_inactivate", bs, Errno::to_ret, body) }
 }

@@ -67,6 +67,8 @@ pub(super) struct Image {
     pub(super) told: AtomicI64,
     /// The snapshots, for those who may not wait.
     pub(super) listed: Mutex<Arc<Vec<Snapshot>>>,
+    /// Only the holder of the lock may write, as far as it is known; for those who may not wait.
+    pub(super) locked: AtomicBool,
     /// The header has changed since it was read.
     pub(super) stale: AtomicBool,
     /// There is no watch that works, so nobody tells us of changes.
@@ -123,6 +125,7 @@ impl Image {
             size: AtomicI64::new(parts.size),
             told: AtomicI64::new(parts.size),
             listed: Mutex::new(Arc::new(parts.head.snapshots.clone())),
+            locked: AtomicBool::new(Self::needs_lock(&parts.head)),
             stale: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
             announcing: AtomicU32::new(0),
@@ -268,6 +271,7 @@ impl Image {
         }
         head.state = state;
         head.snapshots = snapshots;
+        self.locked.store(Self::needs_lock(head), Ordering::Release);
         Ok(())
     }
 

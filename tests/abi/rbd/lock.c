@@ -829,6 +829,25 @@ TEST(rbd_node_of_a_snapshot_does_not_ask_for_a_write_that_may_still_be_done)
     rbd_close(&other);
 }
 
+/* Without a lock the next owner doesn't know that it has to wait. */
+TEST(rbd_node_without_a_lock_stays_active_while_a_write_may_still_be_done)
+{
+    BlockDriverState bs = { 0 };
+
+    rbd_node(&bs);
+    lose_a_write(&bs);
+    CHECK_INT(rbd.inactivate(&bs), -ETIMEDOUT);
+    CHECK_CONTAINS(last_error_reported(), "stays active");
+    CHECK_INT(write_one(&bs), 0);
+    ceph_pass_objects();
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    /* Nothing, or it is done beside the next owner's writes. */
+    ceph_log_clear();
+    ceph_do_delayed();
+    CHECK_TEXT(ceph_log(), "");
+    rbd_close(&bs);
+}
+
 TEST(rbd_close_leaves_the_lock_if_a_write_may_still_be_done)
 {
     BlockDriverState bs = { 0 };
