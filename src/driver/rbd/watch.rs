@@ -372,13 +372,12 @@ fn mend(image: &Arc<Image>) {
                 }
                 post = lookout.lock();
             }
-            // The image was removed, or this client was shut out: no watch will ever succeed.
-            Err(errno) if errno == Errno::ENOENT || errno.code() == libc::ESHUTDOWN => {
-                if image.noted(errno) == Errno::ENOENT {
-                    image.vanish();
-                }
+            // No watch will ever succeed then.
+            Err(errno) if errno == Errno::ENOENT => {
+                image.vanish();
                 image.owns.store(false, Ordering::Release);
             }
+            Err(errno) if errno.code() == libc::ESHUTDOWN => image.fence(),
             Err(_) => {
                 post.broken = true;
                 let (guard, _) =
