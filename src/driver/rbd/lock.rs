@@ -128,7 +128,7 @@ impl Image {
     }
 
     /// The handle of a watch by which we hear the others.
-    fn heard_handle(&self) -> Option<u64> {
+    pub(super) fn heard_handle(&self) -> Option<u64> {
         self.lookout.handle().filter(|_| !self.deaf.load(Ordering::Acquire))
     }
 

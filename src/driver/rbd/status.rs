@@ -130,7 +130,7 @@ impl Rbd {
             return self.snapshot_map(rq, snapshot).await;
         }
         // Without a watch nobody would tell us of new features.
-        if image.lookout.handle().is_none() || !image.gate.try_shared().is_some_and(|head| has_map(&head)) {
+        if image.heard_handle().is_none() || !image.gate.try_shared().is_some_and(|head| has_map(&head)) {
             return Ok(None);
         }
         let asked = Instant::now();

@@ -253,7 +253,7 @@ impl Lookout {
         self.changed.notify_all();
     }
 
-    /// The handle of the watch, if there is one that works.
+    /// The handle of the watch, also if that has broken.
     pub(super) fn handle(&self) -> Option<u64> {
         let post = self.lock();
         post.watch.as_ref().map(Watch::handle)
