@@ -255,6 +255,19 @@ impl Image {
         Ok(())
     }
 
+    /// Gives the lock back for a node that has no use for it, and would not give it to anybody who asks. That one would take it for a
+    /// dead client's, and shut out this one, which lives.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` if it may still be ours.
+    pub(super) async fn release_for_good(&self, rq: &Request) -> Result<(), Errno> {
+        self.release(rq, Duration::ZERO).await?;
+        if self.undecided.load(Ordering::Acquire) {
+            return Err(Errno::from_code(libc::ETIMEDOUT));
+        }
+        Ok(())
+    }
+
     /// Gives the lock back, and tells the others, if nothing is in flight. `done` learns whether it is given back, before the others
     /// do. Blocks on the network.
     pub(super) fn release_at_once(&self, done: &mpsc::Sender<bool>) {

@@ -95,6 +95,18 @@ pub fn reopen(old: &Rbd, access: Access) -> Result<Rbd, Error> {
         return Err(Error::SnapshotIsReadOnly(text(snapshot)));
     }
     let mut connection = old.connection.clone();
+    if !access.writable && connection.is_of_use() {
+        // DIVERGES: a reopen for reading gives the lock back before, or fails. Nobody would do so afterwards.
+        let released = run(async |rq| Ok(old.image.release_for_good(rq).await?));
+        // Whoever was shut out has no lock any more.
+        if connection.is_of_use() {
+            released.map_err(|error| Error::Open {
+                image: text(&old.options.image),
+                what: "giving its lock back",
+                errno: error.errno(),
+            })?;
+        }
+    }
     if !connection.is_of_use() {
         connection = Connection::new(&old.options, old.key.as_ref())?;
     }

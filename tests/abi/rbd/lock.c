@@ -791,6 +791,45 @@ TEST(rbd_reopened_node_knows_of_a_write_that_may_still_be_done)
     rbd_close(&bs);
 }
 
+/* Who asks for the lock of a node that only reads gets no answer, and shuts it out. */
+TEST(rbd_node_is_not_reopened_for_reading_before_it_has_given_its_lock_back)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = 0 };
+    Error *error = NULL;
+
+    locked_node(&bs);
+    lose_a_write(&bs);
+    CHECK_INT(rbd.reopen_prepare(&state, NULL, &error), -ETIMEDOUT);
+    CHECK_CONTAINS(error->message, "giving its lock back");
+    error_free(error);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    /* It goes on as it was. */
+    CHECK_INT(write_one(&bs), 0);
+    ceph_pass_objects();
+    CHECK_INT(rbd.reopen_prepare(&state, NULL, NULL), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    rbd.reopen_commit(&state);
+    rbd_close(&bs);
+}
+
+TEST(rbd_node_that_was_shut_out_is_reopened_for_reading)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = 0 };
+
+    locked_node(&bs);
+    lose_a_write(&bs);
+    ceph_pass_objects();
+    ceph_block(ceph_last_client());
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    CHECK_INT(rbd.reopen_prepare(&state, NULL, NULL), 0);
+    rbd.reopen_commit(&state);
+    check_image(&bs, 0, 512, 0);
+    rbd_close(&bs);
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+}
+
 /* The connection is another node's, too, so it is the same client that comes back. */
 TEST(rbd_node_with_a_connection_that_was_shared_knows_of_a_write_that_may_still_be_done)
 {
