@@ -730,7 +730,7 @@ int qbr_rbd_snapshot_list(BlockDriverState *bs,
 
 /*
  `.bdrv_inactivate`. Gives the image's lock back before another process goes on with it. Main loop; waits for the cluster, but not
- for ever, and not for requests in flight, which QEMU drains only afterwards. 0 or -errno.
+ for ever, and not for requests in flight, which QEMU drains only afterwards. 0 or -errno: then the node stays active.
 
  # Safety
  Pointers as the block layer passes them.
@@ -738,8 +738,8 @@ int qbr_rbd_snapshot_list(BlockDriverState *bs,
 int qbr_rbd_inactivate(BlockDriverState *bs);
 
 /*
- `.bdrv_co_invalidate_cache`. Forgets what is known of the image, which somebody else had until now. Coroutine. On failure
- @errp is set.
+ `.bdrv_co_invalidate_cache`. Asks again what the image is like, which somebody else had until now. Coroutine, but waits for the
+ cluster without yielding, for some seconds at most. On failure @errp is set.
 
  # Safety
  Pointers as the block layer passes them.

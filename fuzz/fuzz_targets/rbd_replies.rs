@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
     // Each decoder gets all of it.
     let _ = (replies::size(data), replies::features(data), replies::flags(data), replies::data_pool(data));
     let _ = (replies::stripe_unit_count(data), replies::op_features(data), replies::all_features(data));
-    let _ = (replies::parent(data), replies::parent_overlap(data), replies::legacy_parent(data));
+    let _ = (replies::parent_overlap(data), replies::legacy_parent_overlap(data));
     let _ = (replies::protection_status(data), replies::metadata(data), directory::id_reply(data));
     let _ = (directory::namespaces_reply(data), replies::object_prefix(data), replies::snapshot(data));
     if let Ok(context) = replies::snapcontext(data) {
@@ -51,6 +51,7 @@ fuzz_target!(|data: &[u8]| {
         features: next(&mut rest),
         flags: next(&mut rest),
         snapcontext: next(&mut rest),
+        parent_overlap: None,
     };
     let Ok(state) = State::format2(&identity, replies) else { return };
     assert!(state.size >= 0);

@@ -17,7 +17,7 @@ use crate::abi::{
 use crate::driver::rbd::create_options::CreateOptions;
 use crate::driver::rbd::options::{OptionsError, PAIRS, SECRET_PAIRS};
 use crate::driver::rbd::{self, Access, Error as RbdError, Rbd};
-use crate::errno::Errno;
+use crate::errno::{Errno, ToErrno};
 use crate::host::image::{
     rbd_info, secret_base64, set_cluster_size, snapshot_name_and_id, snapshot_table, RbdEncryption,
 };
@@ -555,30 +555,25 @@ pub unsafe extern "C" fn qbr_rbd_snapshot_list(
 }
 
 /// `.bdrv_inactivate`. Gives the image's lock back before another process goes on with it. Main loop; waits for the cluster, but not
-/// for ever, and not for requests in flight, which QEMU drains only afterwards. 0 or -errno.
+/// for ever, and not for requests in flight, which QEMU drains only afterwards. 0 or -errno: then the node stays active.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_rbd_inactivate(bs: *mut BlockDriverState) -> c_int {
-    let body = |_, state: &Rbd| {
-        state.inactivate();
-        0
-    };
+    let body = |_, state: &Rbd| state.inactivate().map_or_else(|error| error.errno().to_ret(), |()| 0);
     // SAFETY: the block layer passes a valid node.
     unsafe { guard::query(c"qbr_rbd_inactivate", bs, Errno::to_ret, body) }
 }
 
-/// `.bdrv_co_invalidate_cache`. Forgets what is known of the image, which somebody else had until now. Coroutine. On failure
-/// @errp is set.
+/// `.bdrv_co_invalidate_cache`. Asks again what the image is like, which somebody else had until now. Coroutine, but waits for the
+/// cluster without yielding, for some seconds at most. On failure @errp is set.
 ///
 /// # Safety
 /// Pointers as the block layer passes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qbr_rbd_co_invalidate_cache(bs: *mut BlockDriverState, errp: *mut *mut Error) {
-    let body = async |rq: &_, state: &Rbd| -> Result<c_int, RbdError> {
-        state.invalidate_cache(rq).await.map(|()| 0)
-    };
+    let body = async |_: &_, state: &Rbd| state.invalidate_cache().map(|()| 0);
     // SAFETY: the block layer passes a valid node, and its errp.
     unsafe { guard::request_errp(c"qbr_rbd_co_invalidate_cache", bs, errp, body) };
 }

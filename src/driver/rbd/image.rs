@@ -7,12 +7,12 @@
 //! it, waits until no write is in flight, and opens it with the new snapshot known. When another client has changed the header
 //! the next write reads it again before it goes on.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Error;
-use super::format::calls::{Call, Version};
+use super::format::calls::Call;
 use super::format::features::{Features, OpFeatures};
 use super::format::header::{Identity, Snapshot, State};
 use super::format::notify::Message;
@@ -67,6 +67,8 @@ pub(super) struct Image {
     pub(super) told: AtomicI64,
     /// The snapshots, for those who may not wait.
     pub(super) listed: Mutex<Arc<Vec<Snapshot>>>,
+    /// Only the holder of the lock may write, as far as it is known; for those who may not wait.
+    pub(super) locked: AtomicBool,
     /// The header has changed since it was read.
     pub(super) stale: AtomicBool,
     /// There is no watch that works, so nobody tells us of changes.
@@ -123,6 +125,7 @@ impl Image {
             size: AtomicI64::new(parts.size),
             told: AtomicI64::new(parts.size),
             listed: Mutex::new(Arc::new(parts.head.snapshots.clone())),
+            locked: AtomicBool::new(Self::needs_lock(&parts.head)),
             stale: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
             announcing: AtomicU32::new(0),
@@ -194,7 +197,7 @@ impl Image {
             self.stale.store(true, Ordering::Release);
             self.need_watch();
         }
-        self.catch_up_alone(rq, head).await?;
+        self.catch_up_alone(rq, head).await.inspect_err(|error| self.complain(error))?;
         if Self::needs_lock(head) && !self.owns.load(Ordering::Acquire) {
             self.acquire(rq, head).await.inspect_err(|error| self.complain(error))?;
         } else if !Self::needs_lock(head) && self.owns.swap(false, Ordering::AcqRel) {
@@ -243,9 +246,15 @@ impl Image {
         })?;
         let access = if self.writable { Access::Write } else { Access::Read };
         refusal::check_open(access, state.features, state.incompatible)?;
-        if state.features.contains(Features::OPERATIONS) {
-            head.operations = self.finder(rq).operations(&self.header).await?;
+        if self.snapshot.is_none() {
+            // It may have been opened while it was being made.
+            refusal::check_parent(state.parent_overlap)?;
         }
+        head.operations = if state.features.contains(Features::OPERATIONS) {
+            self.finder(rq).operations(&self.header).await?
+        } else {
+            OpFeatures::default()
+        };
         if state.snap_context != head.state.snap_context {
             head.writer = writer(&self.reader, self.snapshot, &state)?;
             head.remover = writer(&self.reader, self.snapshot, &state)?.also_when_full();
@@ -262,6 +271,7 @@ impl Image {
         }
         head.state = state;
         head.snapshots = snapshots;
+        self.locked.store(Self::needs_lock(head), Ordering::Release);
         Ok(())
     }
 
@@ -299,13 +309,17 @@ impl Image {
         self.owns.load(Ordering::Acquire) && !self.deaf.load(Ordering::Acquire)
     }
 
-    /// Keeps writes away to change the header, which is known as it is now. Outside of coroutines the node has to be drained: a
-    /// write in flight would need the thread that waits for it here.
+    /// Keeps writes away to change the header, which is known as it is now; without the lock, as it was a moment ago. Outside of
+    /// coroutines the node has to be drained: a write in flight would need the thread that waits for it here.
     pub(super) async fn alone(self: &Arc<Self>, rq: &Request) -> Result<Exclusive<'_, Head>, Error> {
         if !self.writable {
             return Err(Errno::EROFS.into());
         }
         let mut head = self.gate.exclusive(rq).await?;
+        if !Self::needs_lock(&head) {
+            // What is being announced was not heard yet, and nobody waits for this client.
+            self.stale.store(true, Ordering::Release);
+        }
         self.make_ready(rq, &mut head).await?;
         refusal::check_maintenance(head.operations)?;
         self.await_unanswered(rq).await?;
@@ -343,20 +357,6 @@ impl Image {
             return;
         }
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Refuses clones.
-    pub(super) async fn check_parent(
-        finder: &Finder<'_>,
-        kind: &Kind,
-        header: &CStr,
-        state: &State,
-        version: Version,
-    ) -> Result<(), Error> {
-        if matches!(kind, Kind::Format2(_)) && state.features.contains(Features::LAYERING) {
-            refusal::check_parent(finder.has_parent(header, version).await?)?;
-        }
-        Ok(())
     }
 }
 

@@ -128,7 +128,7 @@ impl Image {
     }
 
     /// The handle of a watch by which we hear the others.
-    fn heard_handle(&self) -> Option<u64> {
+    pub(super) fn heard_handle(&self) -> Option<u64> {
         self.lookout.handle().filter(|_| !self.deaf.load(Ordering::Acquire))
     }
 
@@ -255,6 +255,19 @@ impl Image {
         Ok(())
     }
 
+    /// Gives the lock back for a node that has no use for it, and would not give it to anybody who asks. That one would take it for a
+    /// dead client's, and shut out this one, which lives.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` if it may still be ours.
+    pub(super) async fn release_for_good(&self, rq: &Request) -> Result<(), Errno> {
+        self.release(rq, Duration::ZERO).await?;
+        if self.undecided.load(Ordering::Acquire) {
+            return Err(Errno::from_code(libc::ETIMEDOUT));
+        }
+        Ok(())
+    }
+
     /// Gives the lock back, and tells the others, if nothing is in flight. `done` learns whether it is given back, before the others
     /// do. Blocks on the network.
     pub(super) fn release_at_once(&self, done: &mpsc::Sender<bool>) {
@@ -278,7 +291,7 @@ impl Image {
     /// Writes have to look again whether the lock is ours, and a thread gives it back if none does. Nobody who asks for the lock is
     /// answered in between.
     pub(super) fn resign(self: &Arc<Self>) {
-        if self.owns.swap(false, Ordering::AcqRel) {
+        if self.owns.swap(false, Ordering::AcqRel) || self.undecided.load(Ordering::Acquire) {
             self.chore(|chores| chores.settle = true);
         }
     }
@@ -355,6 +368,14 @@ impl Image {
                 "rbd image '{}' has lost its exclusive lock to another client, and takes it again before the next write",
                 self.text()
             ));
+        }
+    }
+
+    /// The lock is ours, but not what was known by it: the next write takes it as a new holder, and so reads header and map behind
+    /// what may still be done. Until then it is given back to whoever asks for it.
+    pub(super) fn doubt(&self) {
+        if self.owns.swap(false, Ordering::AcqRel) {
+            self.undecided.store(true, Ordering::Release);
         }
     }
 

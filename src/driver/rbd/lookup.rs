@@ -149,12 +149,13 @@ impl Finder<'_> {
         };
         let mut tries: u32 = 0;
         loop {
-            let replies = self.ask(header, &State::calls(read_only)).await?;
+            let (replies, parent_overlap) = self.ask_state(header, read_only).await?;
             let replies = StateReplies {
                 size: replies.bytes(0),
                 features: replies.bytes(1),
                 flags: replies.bytes(2),
                 snapcontext: replies.bytes(3),
+                parent_overlap,
             };
             let state = State::format2(identity, replies)?;
             match self.snapshots(header, &state.snap_context).await {
@@ -164,6 +165,25 @@ impl Finder<'_> {
                 }
                 snapshots => return Ok((state, snapshots?)),
             }
+        }
+    }
+
+    /// Asks what may change of a format 2 image, and how much it sees of a parent.
+    async fn ask_state(&self, header: &CStr, read_only: bool) -> Result<(Replies, Option<u64>), Error> {
+        let parent = calls::parent_overlap_get(Version::Head);
+        match self.ask(header, &State::calls(read_only, parent)).await {
+            Ok(replies) => {
+                let overlap = replies::parent_overlap(replies.bytes(4))?;
+                Ok((replies, overlap))
+            }
+            Err(errno) if errno == Errno::ENOTSUP => {
+                // From before Nautilus; a parent in a namespace can't be told then.
+                let parent = calls::get_parent(Version::Head);
+                let replies = self.ask(header, &State::calls(read_only, parent)).await?;
+                let overlap = replies::legacy_parent_overlap(replies.bytes(4))?;
+                Ok((replies, overlap))
+            }
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -181,23 +201,6 @@ impl Finder<'_> {
         }
         snapshots.reverse();
         Ok(snapshots)
-    }
-
-    /// Whether a version of a format 2 image still needs a parent.
-    pub(super) async fn has_parent(&self, header: &CStr, version: Version) -> Result<bool, Error> {
-        let calls = [calls::parent_get(), calls::parent_overlap_get(version)];
-        match self.ask(header, &calls).await {
-            Ok(replies) => {
-                let parent = replies::parent(replies.bytes(0))?;
-                Ok(parent.is_some() && replies::parent_overlap(replies.bytes(1))?.is_some())
-            }
-            Err(errno) if errno == Errno::ENOTSUP => {
-                // From before Nautilus; a parent in a namespace can't be told then.
-                let replies = self.ask(header, &[calls::get_parent(version)]).await?;
-                Ok(replies::legacy_parent(replies.bytes(0))?.is_some())
-            }
-            Err(errno) => Err(errno.into()),
-        }
     }
 
     /// What else was done with a format 2 image.

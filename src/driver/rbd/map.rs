@@ -30,7 +30,7 @@ const PLACES: usize = 1024;
 /// How many objects one operation changes at most.
 const CHUNK: u64 = 262_144;
 /// Both of what can be wrong with a map.
-const INVALID: Flags = Flags(Flags::OBJECT_MAP_INVALID | Flags::FAST_DIFF_INVALID);
+pub(super) const INVALID: Flags = Flags(Flags::OBJECT_MAP_INVALID | Flags::FAST_DIFF_INVALID);
 
 /// The map.
 #[derive(Debug)]
@@ -259,7 +259,8 @@ impl Map {
         Ok(())
     }
 
-    /// Has the map's object do something, if the lock is ours: [`Error::LockLost`]. What fails otherwise makes the map invalid.
+    /// Has the map's object do something, if the lock is ours: [`Error::LockLost`]. What fails otherwise makes the map invalid: it may
+    /// still be done.
     pub(super) async fn guarded(
         &self,
         image: &Image,
@@ -269,7 +270,7 @@ impl Map {
     ) -> Result<(), Error> {
         match self.locked(image, rq, op, call).await? {
             Ok(()) => Ok(()),
-            Err(_) => self.invalidate(image, rq, None).await,
+            Err(_) => self.invalidate(image, rq).await,
         }
     }
 
@@ -304,7 +305,7 @@ impl Map {
             Ok(()) => {}
             // DIVERGES: no space for a larger object map is an error at once; the C driver waits for space.
             Err(errno) if is_full(errno) => return Err(errno.into()),
-            Err(_) => self.invalidate(image, rq, None).await?,
+            Err(_) => self.invalidate(image, rq).await?,
         }
         if self.states_mut().resize(count, State::Absent) {
             Ok(())
@@ -313,19 +314,10 @@ impl Map {
         }
     }
 
-    /// Marks the map of a snapshot invalid, or this one, for everybody.
-    pub(super) async fn invalidate(
-        &self,
-        image: &Image,
-        rq: &Request,
-        snapshot: Option<u64>,
-    ) -> Result<(), Error> {
-        let Some(id) = snapshot else {
-            self.distrust();
-            return invalidate(image, rq).await;
-        };
-        let marked = image.call_header(rq, &calls::set_snapshot_flags(id, INVALID, INVALID)).await;
-        Ok(marked.map_err(|errno| image.noted(errno))?)
+    /// Marks the map invalid, for everybody. If that fails, too, nobody knows what it says.
+    pub(super) async fn invalidate(&self, image: &Image, rq: &Request) -> Result<(), Error> {
+        self.distrust();
+        invalidate(image, rq).await.inspect_err(|_| image.doubt())
     }
 }
 

@@ -7,11 +7,12 @@
 use std::ffi::CStr;
 
 use super::error::Error;
+use super::format::calls;
 use super::format::header::Snapshot;
 use super::format::object_map::{self, ObjectMap, State};
 use super::image::Image;
 use super::lookup::Kind;
-use super::map::{load_unlocked, Map};
+use super::map::{load_unlocked, Map, INVALID};
 use crate::backend::rados::WriteOp;
 use crate::errno::Errno;
 use crate::host::Request;
@@ -34,7 +35,7 @@ impl Map {
         fast_diff: bool,
     ) -> Result<(), Error> {
         if !copied {
-            self.invalidate(image, rq, Some(id)).await?;
+            invalidate(image, rq, id).await?;
         }
         if fast_diff {
             self.guarded(image, rq, WriteOp::new()?, &object_map::snap_add()).await?;
@@ -43,25 +44,17 @@ impl Map {
         Ok(())
     }
 
-    /// Before a snapshot is removed, whose map was `removed`: what had changed before it counts as changed again, in the map of the
-    /// `next` newer snapshot, or of the image as it is now.
-    pub(super) async fn before_snapshot_goes(
+    /// Before the newest snapshot is removed, whose map was `removed`: what had changed before it counts as changed again. Without its
+    /// map that can't be known.
+    pub(super) async fn merge(
         &self,
         image: &Image,
         rq: &Request,
-        removed: &ObjectMap,
-        next: Option<(u64, &CStr)>,
+        removed: Option<&ObjectMap>,
     ) -> Result<(), Error> {
-        let call = object_map::snap_remove(removed);
-        let Some((id, object)) = next else {
-            self.guarded(image, rq, WriteOp::new()?, &call).await?;
-            self.states_mut().snap_remove(removed);
-            return Ok(());
-        };
-        if let Err(errno) = image.finder(rq).call(object, &call).await {
-            image.noted(errno);
-            self.invalidate(image, rq, Some(id)).await?;
-        }
+        let Some(removed) = removed else { return self.invalidate(image, rq).await };
+        self.guarded(image, rq, WriteOp::new()?, &object_map::snap_remove(removed)).await?;
+        self.states_mut().snap_remove(removed);
         Ok(())
     }
 
@@ -100,6 +93,30 @@ impl Map {
         *self.states_mut() = states;
         Ok(())
     }
+}
+
+/// As [`Map::merge`], for a snapshot that has a newer one: what had changed before it counts as changed in that one's map.
+pub(super) async fn merge(
+    image: &Image,
+    rq: &Request,
+    removed: Option<&ObjectMap>,
+    next: u64,
+) -> Result<(), Error> {
+    let Kind::Format2(id) = &image.kind else { return Ok(()) };
+    if let Some(removed) = removed {
+        let call = object_map::snap_remove(removed);
+        match image.finder(rq).call(&id.object_map(Some(next)), &call).await {
+            Ok(()) => return Ok(()),
+            Err(errno) => image.noted(errno),
+        };
+    }
+    invalidate(image, rq, next).await
+}
+
+/// Marks the map of a snapshot invalid, for everybody.
+async fn invalidate(image: &Image, rq: &Request, snapshot: u64) -> Result<(), Error> {
+    let marked = image.call_header(rq, &calls::set_snapshot_flags(snapshot, INVALID, INVALID)).await;
+    Ok(marked.map_err(|errno| image.noted(errno))?)
 }
 
 /// The map of a snapshot, if it is there and not marked as wrong.

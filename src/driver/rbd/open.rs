@@ -4,18 +4,18 @@
 //! Opening and reopening a node. Runs in the main loop, outside of coroutines, and blocks on the network.
 
 use std::ffi::{CStr, CString};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::connect::{pool, text};
 use super::error::Error;
 use super::filename::FileName;
-use super::format::calls::Version;
 use super::format::encryption::{Probe, PROBE_SIZE};
 use super::format::features::{Features, OpFeatures};
 use super::image::{writer, Head, Image, Parts};
 use super::lookup::{Finder, Kind};
 use super::options::{Options, OptionsError, LEGACY_WARNING};
-use super::refusal::{self, FeatureError};
+use super::refusal;
 use super::share::Connection;
 use super::state::{Key, Rbd};
 use super::watch;
@@ -92,12 +92,26 @@ pub fn reopen(old: &Rbd, access: Access) -> Result<Rbd, Error> {
         return Err(Error::SnapshotIsReadOnly(text(snapshot)));
     }
     let mut connection = old.connection.clone();
+    if !access.writable && connection.is_of_use() {
+        // DIVERGES: a reopen for reading gives the lock back before, or fails. Nobody would do so afterwards.
+        let released = run(async |rq| Ok(old.image.release_for_good(rq).await?));
+        // Whoever was shut out has no lock any more.
+        if connection.is_of_use() {
+            released.map_err(|error| Error::Open {
+                image: text(&old.options.image),
+                what: "giving its lock back",
+                errno: error.errno(),
+            })?;
+        }
+    }
     if !connection.is_of_use() {
         connection = Connection::new(&old.options, old.key.as_ref())?;
     }
     let pool = pool(connection.cluster(), &old.options)?;
     let opened = open_image(&pool, &old.options, access, &connection);
     let opened = opened.inspect_err(|error| connection.note(error.errno()))?;
+    // QEMU need not ask for the length again.
+    opened.0.told.fetch_max(old.image.told.load(Ordering::Acquire), Ordering::AcqRel);
     Ok(Rbd::new(opened, old.options.clone(), connection, old.key.clone()))
 }
 
@@ -168,24 +182,18 @@ async fn find(rq: &Request, pool: &PoolHandle, options: &Options, access: Access
         }
         None => meta.in_namespace(&options.namespace)?,
     };
-    let mut version = Version::Head;
     let (mut snapshot, mut size) = (None, state.size);
     if let Some(wanted) = &options.snapshot {
         let found = snapshots.iter().find(|snap| snap.is_users() && snap.info.name == wanted.to_bytes());
         let found = found.ok_or_else(|| Error::NoSnapshot { image: text(name), snapshot: text(wanted) })?;
-        version = Version::Snapshot(found.info.id);
+        // Flattening may leave it one.
+        refusal::check_snapshot(found)?;
         snapshot = Some(found.info.id);
         size = super::format::striping::check_size(found.info.size)?;
         data = data.at_snapshot(found.info.id)?;
+    } else {
+        refusal::check_parent(state.parent_overlap)?;
     }
-    let parent = Image::check_parent(&finder, &kind, &header, &state, version).await;
-    parent.map_err(|error| match (&options.snapshot, error) {
-        // Flattening may leave it one.
-        (Some(snapshot), Error::Feature(FeatureError::Clone)) => {
-            FeatureError::SnapshotOfClone(text(snapshot)).into()
-        }
-        (_, error) => failed("looking for its parent")(error),
-    })?;
     let remover = writer(&data, snapshot, &state)?.also_when_full();
     let writer = writer(&data, snapshot, &state)?;
     Ok(Parts {

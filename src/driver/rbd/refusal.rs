@@ -122,19 +122,18 @@ pub fn check_open(access: Access, features: Features, incompatible: Features) ->
     }
 }
 
-/// Whether an image can be opened although it, or one of its snapshots, may depend on a parent.
+/// Whether an image can be used as it is now.
 ///
 /// # Errors
-/// If it does.
-pub fn check_parent(has_parent: bool) -> Result<(), FeatureError> {
-    if has_parent {
-        Err(FeatureError::Clone)
-    } else {
-        Ok(())
+/// If it still sees a parent.
+pub fn check_parent(overlap: Option<u64>) -> Result<(), FeatureError> {
+    match overlap {
+        Some(_) => Err(FeatureError::Clone),
+        None => Ok(()),
     }
 }
 
-/// Whether one can go to a snapshot, or delete it: that would need the data of a parent, or be for its list of children.
+/// Whether one can open a snapshot, go to it, or delete it: that would need the data of a parent, or be for its list of children.
 ///
 /// # Errors
 /// If it still sees a parent.
@@ -240,8 +239,8 @@ mod tests {
 
     #[test]
     fn clone_is_refused() {
-        assert_eq!(check_parent(false), Ok(()));
-        assert_eq!(check_parent(true).unwrap_err().errno(), Errno::ENOTSUP);
+        assert_eq!(check_parent(None), Ok(()));
+        assert_eq!(check_parent(Some(1)).unwrap_err().errno(), Errno::ENOTSUP);
     }
 
     #[test]

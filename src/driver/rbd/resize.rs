@@ -93,7 +93,8 @@ impl Rbd {
             image.size.store(new, Ordering::Release);
             image.told.store(new, Ordering::Release);
         }
-        if let Some(map) = head.map.as_ref().filter(|_| size < old) {
+        // Also if the size was set already, before the lock was lost or an answer: the kernel's client refuses a map that is too long.
+        if let Some(map) = &head.map {
             match map.resize(&self.image, rq, count).await {
                 // One that is too long is right, too.
                 Err(Error::Errno(errno)) if is_full(errno) => {}

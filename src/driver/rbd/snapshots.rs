@@ -143,25 +143,26 @@ impl Rbd {
 
     /// Has the object maps forget a snapshot that is about to be removed.
     async fn unmap_snapshot(&self, rq: &Request, head: &Head, id: u64) -> Result<(), Error> {
-        let (Some(map), Kind::Format2(image)) = (&head.map, &self.image.kind) else { return Ok(()) };
+        let Kind::Format2(image) = &self.image.kind else { return Ok(()) };
+        // Snapshots may have maps although the image has lost its own.
+        if !head.state.features.contains(Features::OBJECT_MAP) {
+            return Ok(());
+        }
         let own = image.object_map(Some(id));
         if head.state.features.contains(Features::FAST_DIFF) {
-            // The oldest one first, so the one behind it is the next newer one.
-            let next = head.snapshots.iter().find(|other| other.info.id > id).map(|other| other.info.id);
-            let next_map = next.map(|next| image.object_map(Some(next)));
             let says_what_changed = head
                 .snapshots
                 .iter()
                 .any(|snapshot| snapshot.info.id == id && snapshot.flags.fast_diff_is_valid());
             let removed =
                 if says_what_changed { map::load_unlocked(&self.image, rq, &own).await? } else { None };
-            match removed {
-                Some(removed) => {
-                    let next = next.zip(next_map.as_deref());
-                    map.before_snapshot_goes(&self.image, rq, &removed, next).await?;
-                }
-                // What the next newer one has changed since the one before this can't be known any more.
-                None => map.invalidate(&self.image, rq, next).await?,
+            // The oldest one first, so the one behind it is the next newer one.
+            let next = head.snapshots.iter().find(|other| other.info.id > id).map(|other| other.info.id);
+            match (next, &head.map) {
+                (Some(next), _) => map_snapshots::merge(&self.image, rq, removed.as_ref(), next).await?,
+                (None, Some(map)) => map.merge(&self.image, rq, removed.as_ref()).await?,
+                // It was marked when it could not be had.
+                (None, None) => {}
             }
         }
         ignore(self.image.meta.remove(rq, &own).await.and_then(Errno::check).map(drop));

@@ -10,10 +10,12 @@ use std::sync::mpsc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::Error;
 use super::format::encryption::Probe;
 use super::image::Image;
 use super::options::Options;
 use super::share::Connection;
+use crate::errno::Errno;
 use crate::host::{qemu, spawn_thread, Buffer, Pool};
 
 /// How long closing waits for the cluster. After that the rest is done in the background.
@@ -77,7 +79,12 @@ impl Rbd {
     /// killed the moment after. Main loop; blocks for [`CLOSE_TIMEOUT`] at most. With requests in flight, which only exports of
     /// inactive nodes have here, a thread does it when they have ended: QEMU drains the node afterwards, so to wait for them would be
     /// to wait for ever.
-    pub fn inactivate(&self) {
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` if a write that nobody waits for any more may still be done, and there is no lock for which the next owner would
+    /// have to wait until it is.
+    // DIVERGES: a write without an answer must not arrive behind the next owner's. The C driver knows of none.
+    pub fn inactivate(&self) -> Result<(), Error> {
         let (done, released) = mpsc::channel();
         let started =
             self.image.start("qbr-rbd-release", move |image: &Arc<Image>| image.release_at_once(&done));
@@ -86,6 +93,15 @@ impl Rbd {
         if !matches!(answer, Ok(true) | Err(mpsc::RecvTimeoutError::Timeout)) {
             self.image.resign();
         }
+        let has_lock = self.image.locked.load(Ordering::Acquire);
+        if has_lock || self.image.snapshot.is_some() || self.image.unanswered.is_empty() {
+            return Ok(());
+        }
+        qemu::report_error(&format!(
+            "rbd image '{}' stays active: what was written to it without an answer may still be done",
+            self.image.text()
+        ));
+        Err(Errno::from_code(libc::ETIMEDOUT).into())
     }
 
     /// Gives the lock back, ends watching, and the connection if nobody else has it. Blocks for [`CLOSE_TIMEOUT`] at most: with the

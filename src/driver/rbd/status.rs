@@ -33,8 +33,8 @@ pub struct BlockStatus {
     pub zero: bool,
 }
 
-/// How long the main loop is kept waiting for a changed header to be read.
-const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the main loop is kept waiting for the header to be read, as long as for closing.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How many sets of objects one call looks at; the block layer asks again for the rest.
 const MOST_SETS: u64 = 1024;
@@ -130,7 +130,7 @@ impl Rbd {
             return self.snapshot_map(rq, snapshot).await;
         }
         // Without a watch nobody would tell us of new features.
-        if image.lookout.handle().is_none() || !image.gate.try_shared().is_some_and(|head| has_map(&head)) {
+        if image.heard_handle().is_none() || !image.gate.try_shared().is_some_and(|head| has_map(&head)) {
             return Ok(None);
         }
         let asked = Instant::now();
@@ -236,20 +236,20 @@ impl Rbd {
         BlockStatus { bytes: rest.offset().saturating_sub(range.offset()), zero }
     }
 
-    /// Sees to it that the header is known as it is now, as after a migration.
+    /// Reads the header, as after a migration. QEMU asks for the length right afterwards, and takes what is behind it for zeroes; so
+    /// it must not be an old one, also not because a watch has broken, or what it told could not be read.
     ///
     /// # Errors
-    /// The cluster's.
-    pub async fn invalidate_cache(&self, rq: &Request) -> Result<(), Error> {
+    /// `ETIMEDOUT` if it can't be read in [`REFRESH_TIMEOUT`]. The node stays inactive then, and is made active by another attempt.
+    pub fn invalidate_cache(&self) -> Result<(), Error> {
         let image = &self.image;
-        if image.writable {
-            // Blocks: while the main loop runs, requests get through to a node that QEMU has not made active yet, and abort it. Who
-            // watches misses nothing; and what could not be read in this time, or not be heard, the next write reads.
-            image.lookout.wait_for_header(REFRESH_TIMEOUT);
+        image.header_changed();
+        // Blocks: while the main loop runs, requests get through to a node that QEMU has not made active yet, and abort it.
+        if image.lookout.wait_for_header(REFRESH_TIMEOUT) && !image.stale.load(Ordering::Acquire) {
             return Ok(());
         }
-        image.stale.store(true, Ordering::Release);
-        image.catch_up(rq).await
+        let errno = Errno::from_code(libc::ETIMEDOUT);
+        Err(Error::Open { image: image.text(), what: "reading its header again", errno })
     }
 
     /// How many objects share a stripe.

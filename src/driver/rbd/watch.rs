@@ -126,7 +126,7 @@ impl Watcher for Ears {
 
 impl Image {
     /// Notes that the header has changed, and has a thread read it.
-    fn header_changed(self: &Arc<Self>) {
+    pub(super) fn header_changed(self: &Arc<Self>) {
         self.stale.store(true, Ordering::Release);
         self.forget_map();
         self.chore(|chores| chores.refresh = true);
@@ -244,7 +244,7 @@ impl Lookout {
         spawn_thread(name, run).is_ok()
     }
 
-    /// The handle of the watch, if there is one that works.
+    /// The handle of the watch, also if that has broken.
     pub(super) fn handle(&self) -> Option<u64> {
         let post = self.lock();
         post.watch.as_ref().map(Watch::handle)
@@ -279,21 +279,22 @@ impl Lookout {
         self.wait(timeout, |post| post.watch.is_some() && !post.broken || !post.mending);
     }
 
-    /// Waits until the header was read, if it is to be read. Blocks.
-    pub(super) fn wait_for_header(&self, timeout: Duration) {
-        self.wait(timeout, |post| !post.chores.refresh && !post.refreshing);
+    /// Waits until nobody reads the header, or is to read it; false if that takes longer. Blocks.
+    pub(super) fn wait_for_header(&self, timeout: Duration) -> bool {
+        self.wait(timeout, |post| !post.chores.refresh && !post.refreshing)
     }
 
-    /// Waits for something.
-    fn wait(&self, timeout: Duration, until: impl Fn(&Post) -> bool) {
+    /// Waits for something; false if it takes longer.
+    fn wait(&self, timeout: Duration, until: impl Fn(&Post) -> bool) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         let mut post = self.lock();
         while !post.closed && !until(&post) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let Some(left) = left.filter(|left| !left.is_zero()) else { return };
+            let Some(left) = left.filter(|left| !left.is_zero()) else { return false };
             let (guard, _) = self.changed.wait_timeout(post, left).unwrap_or_else(PoisonError::into_inner);
             post = guard;
         }
+        true
     }
 
     /// Stops watching. Blocks on the network.
@@ -355,11 +356,11 @@ fn mend(image: &Arc<Image>) {
         drop(post);
         drop(old);
         let watch = watch(image);
-        // Something may have been missed meanwhile.
-        image.stale.store(true, Ordering::Release);
         post = lookout.lock();
         match watch {
             Ok(watch) => {
+                // Something may have been missed meanwhile.
+                image.stale.store(true, Ordering::Release);
                 let handle = watch.handle();
                 post.watch = Some(watch);
                 if !post.broken {
@@ -374,13 +375,12 @@ fn mend(image: &Arc<Image>) {
                 }
                 post = lookout.lock();
             }
-            // The image was removed, or this client was shut out: no watch will ever succeed.
-            Err(errno) if errno == Errno::ENOENT || errno.code() == libc::ESHUTDOWN => {
-                if image.noted(errno) == Errno::ENOENT {
-                    image.vanish();
-                }
+            // No watch will ever succeed then.
+            Err(errno) if errno == Errno::ENOENT => {
+                image.vanish();
                 image.owns.store(false, Ordering::Release);
             }
+            Err(errno) if errno.code() == libc::ESHUTDOWN => image.fence(),
             Err(_) => {
                 post.broken = true;
                 let (guard, _) =

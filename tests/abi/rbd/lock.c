@@ -2,7 +2,7 @@
 /* Copyright (c) 2026 The qemu-block-rs authors */
 /* The exclusive lock. The fake library knows who holds it, and takes every write by somebody else for a violation. */
 
-#include "rbd.h"
+#include "map.h"
 
 #include <pthread.h>
 
@@ -612,6 +612,23 @@ TEST(rbd_lock_whose_taking_was_not_answered_is_given_back_to_who_asks_for_it)
     rbd_close(&bs);
 }
 
+/* No write relies on it before the map was read again, and the others must not wait for that. */
+TEST(rbd_lock_of_a_map_that_is_not_known_is_given_back_to_who_asks_for_it)
+{
+    BlockDriverState bs = { 0 };
+
+    mapped_node(&bs);
+    ceph_fail_object(MAP, CEPH_WRITE_OP, 0, 1, EIO);
+    ceph_fail_object(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, EIO);
+    CHECK_INT(write_object(&bs, 5), -EIO);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    CHECK_INT(tell(REQUEST), 1);
+    wait_until_free();
+    CHECK_INT(ceph_map_holder(IMAGE), 0);
+    CHECK_INT(write_object(&bs, 5), 0);
+    rbd_close(&bs);
+}
+
 /* Who asks for it would wait for a client that has nothing to give. */
 TEST(rbd_lock_that_is_not_ours_any_more_is_promised_to_nobody)
 {
@@ -774,6 +791,45 @@ TEST(rbd_reopened_node_knows_of_a_write_that_may_still_be_done)
     rbd_close(&bs);
 }
 
+/* Who asks for the lock of a node that only reads gets no answer, and shuts it out. */
+TEST(rbd_node_is_not_reopened_for_reading_before_it_has_given_its_lock_back)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = 0 };
+    Error *error = NULL;
+
+    locked_node(&bs);
+    lose_a_write(&bs);
+    CHECK_INT(rbd.reopen_prepare(&state, NULL, &error), -ETIMEDOUT);
+    CHECK_CONTAINS(error->message, "giving its lock back");
+    error_free(error);
+    CHECK_INT(ceph_lock_holder(IMAGE), ceph_last_client());
+    /* It goes on as it was. */
+    CHECK_INT(write_one(&bs), 0);
+    ceph_pass_objects();
+    CHECK_INT(rbd.reopen_prepare(&state, NULL, NULL), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    rbd.reopen_commit(&state);
+    rbd_close(&bs);
+}
+
+TEST(rbd_node_that_was_shut_out_is_reopened_for_reading)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = 0 };
+
+    locked_node(&bs);
+    lose_a_write(&bs);
+    ceph_pass_objects();
+    ceph_block(ceph_last_client());
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    CHECK_INT(rbd.reopen_prepare(&state, NULL, NULL), 0);
+    rbd.reopen_commit(&state);
+    check_image(&bs, 0, 512, 0);
+    rbd_close(&bs);
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+}
+
 /* The connection is another node's, too, so it is the same client that comes back. */
 TEST(rbd_node_with_a_connection_that_was_shared_knows_of_a_write_that_may_still_be_done)
 {
@@ -810,6 +866,25 @@ TEST(rbd_node_of_a_snapshot_does_not_ask_for_a_write_that_may_still_be_done)
     rbd.close(&old);
     ceph_lock_as(IMAGE, 0, "", "");
     rbd_close(&other);
+}
+
+/* Without a lock the next owner doesn't know that it has to wait. */
+TEST(rbd_node_without_a_lock_stays_active_while_a_write_may_still_be_done)
+{
+    BlockDriverState bs = { 0 };
+
+    rbd_node(&bs);
+    lose_a_write(&bs);
+    CHECK_INT(rbd.inactivate(&bs), -ETIMEDOUT);
+    CHECK_CONTAINS(last_error_reported(), "stays active");
+    CHECK_INT(write_one(&bs), 0);
+    ceph_pass_objects();
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    /* Nothing, or it is done beside the next owner's writes. */
+    ceph_log_clear();
+    ceph_do_delayed();
+    CHECK_TEXT(ceph_log(), "");
+    rbd_close(&bs);
 }
 
 TEST(rbd_close_leaves_the_lock_if_a_write_may_still_be_done)

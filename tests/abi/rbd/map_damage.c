@@ -240,8 +240,9 @@ TEST(rbd_removal_fails_if_the_map_can_neither_be_told_nor_marked)
     ceph_fail_object(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, EIO);
     CHECK_INT(rbd_discard(&bs, 0, OBJECT), -EIO);
     check_image(&bs, 0, 512, 0);
-    /* Afterwards: it is gone, and the map says that it may be there. */
+    /* Afterwards: it is gone, and the map says that it may be there. The lock is taken again before. */
     ceph_pass_objects();
+    CHECK_INT(write_object(&bs, 1), 0);
     ceph_fail_object(MAP, CEPH_WRITE_OP, 1, 1, ENOSPC);
     ceph_fail_object(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, EIO);
     CHECK_INT(rbd_discard(&bs, 0, OBJECT), -EIO);
@@ -342,6 +343,36 @@ TEST(rbd_resize_that_finds_the_map_locked_by_another_client_takes_the_lock_again
     check_order("break_lock", "set_size");
     CHECK_INT(ceph_map_holder(IMAGE), ceph_last_client());
     CHECK_INT(ceph_map_count(IMAGE), 20);
+    CHECK_INT(ceph_flags(IMAGE), 0);
+    rbd_close(&bs);
+}
+
+/* The size is set already when it begins again. */
+TEST(rbd_shrink_that_finds_the_map_locked_by_another_client_cuts_the_map_as_well)
+{
+    BlockDriverState bs = { 0 };
+
+    mapped_node(&bs);
+    ceph_map_lock_as(IMAGE, CEPH_STRANGER);
+    CHECK_INT(rbd_truncate(&bs, 8 * OBJECT), 0);
+    CHECK_CONTAINS(warning_take(), "lost its exclusive lock");
+    check_order("set_size", "break_lock");
+    CHECK_INT(ceph_image_size(IMAGE), 8 * OBJECT);
+    CHECK_INT(ceph_map_count(IMAGE), 8);
+    CHECK_INT(ceph_flags(IMAGE), 0);
+    rbd_close(&bs);
+}
+
+TEST(rbd_shrink_whose_map_was_not_cut_can_be_tried_again)
+{
+    BlockDriverState bs = { 0 };
+
+    mapped_node(&bs);
+    ceph_fail_object_late(ceph_header(IMAGE), CEPH_WRITE_OP, 0, 1, ETIMEDOUT);
+    CHECK_INT(rbd_truncate(&bs, 8 * OBJECT), -ETIMEDOUT);
+    CHECK_INT(ceph_map_count(IMAGE), OBJECTS);
+    CHECK_INT(rbd_truncate(&bs, 8 * OBJECT), 0);
+    CHECK_INT(ceph_map_count(IMAGE), 8);
     CHECK_INT(ceph_flags(IMAGE), 0);
     rbd_close(&bs);
 }

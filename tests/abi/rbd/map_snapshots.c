@@ -224,6 +224,36 @@ TEST(rbd_delete_of_a_snapshot_without_a_map_marks_the_next_one)
     rbd_close(&bs);
 }
 
+/* The image has lost its own map meanwhile; those of its snapshots can be relied on all the same. */
+static void check_delete_beside_a_lost_map(const char *name, uint64_t snapshot)
+{
+    BlockDriverState bs = { 0 };
+    size_t length;
+
+    mapped_node(&bs);
+    CHECK_INT(rbd_snapshot(&bs, "one"), 0);
+    CHECK_INT(rbd_snapshot(&bs, "two"), 0);
+    CHECK_INT(ceph_map_state_at(IMAGE, 2, 0), CEPH_CLEAN);
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    ceph_remove(MAP);
+    CHECK_INT(delete(&bs, name), 0);
+    CHECK(!ceph_bytes(ceph_map_at(IMAGE, snapshot), &length));
+    CHECK_INT(ceph_map_state_at(IMAGE, 3 - snapshot, 0), CEPH_EXISTS);
+    CHECK_INT(ceph_flags_at(IMAGE, 3 - snapshot), 0);
+    CHECK_INT(ceph_flags(IMAGE), CEPH_INVALID);
+    rbd_close(&bs);
+}
+
+TEST(rbd_delete_of_a_snapshot_of_an_image_without_a_map_gives_its_changes_to_the_next_one)
+{
+    check_delete_beside_a_lost_map("one", 1);
+}
+
+TEST(rbd_delete_of_the_newest_snapshot_of_an_image_without_a_map_leaves_no_map)
+{
+    check_delete_beside_a_lost_map("two", 2);
+}
+
 /* Its map says that nothing has changed in an object, but nobody may rely on that. */
 TEST(rbd_delete_of_a_snapshot_whose_map_is_marked_marks_the_next_one)
 {
@@ -406,6 +436,45 @@ TEST(rbd_goto_with_a_map_that_cannot_be_told_before_marks_it)
 TEST(rbd_goto_with_a_map_that_cannot_be_told_afterwards_marks_it)
 {
     check_goto_marks(1);
+}
+
+/* What the map was told is done later, and nobody can say that it is wrong. */
+static void lose_a_change(int map_changes_before, int header_changes_before)
+{
+    ceph_delay_object(MAP, CEPH_WRITE_OP, map_changes_before, 1, ETIMEDOUT);
+    ceph_fail_object(ceph_header(IMAGE), CEPH_WRITE_OP, header_changes_before, 1, EIO);
+}
+
+TEST(rbd_map_that_may_be_rolled_back_later_is_not_known)
+{
+    BlockDriverState bs = { 0 };
+
+    node_to_roll_back(&bs);
+    lose_a_change(1, 0);
+    CHECK_INT(rbd.snapshot_goto(&bs, "one"), -EIO);
+    /* The map says that it was there before, and will say that it isn't there now. */
+    CHECK_INT(write_object(&bs, 2), 0);
+    ceph_do_delayed();
+    check_map_state(2, CEPH_EXISTS);
+    check_map_state(3, CEPH_ABSENT);
+    CHECK_INT(ceph_flags(IMAGE), 0);
+    rbd_close(&bs);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+}
+
+TEST(rbd_map_that_may_be_made_clean_later_is_not_known)
+{
+    BlockDriverState bs = { 0 };
+
+    mapped_node(&bs);
+    lose_a_change(1, 1);
+    CHECK_INT(rbd_snapshot(&bs, "one"), -EIO);
+    CHECK_INT(ceph_image_snapshots(IMAGE), 1);
+    CHECK_INT(write_object(&bs, 0), 0);
+    ceph_do_delayed();
+    check_map_state(0, CEPH_EXISTS);
+    CHECK_INT(ceph_flags(IMAGE), 0);
+    rbd_close(&bs);
 }
 
 TEST(rbd_goto_to_another_size_changes_the_map)

@@ -4,6 +4,8 @@
 
 #include "rbd.h"
 
+#include <pthread.h>
+
 static void check_feature(uint64_t features, int flags, int error, const char *message)
 {
     ceph_set_features(IMAGE, features);
@@ -55,6 +57,54 @@ TEST(rbd_clone_is_refused)
     rbd_open_fails(IMAGE_OPTIONS, QBR_O_RDWR, ENOTSUP, "flatten");
 }
 
+TEST(rbd_clone_is_refused_by_a_cluster_from_before_nautilus)
+{
+    ceph_image(IMAGE, OBJECT, ORDER, CEPH_LAYERING);
+    /* Behind the question for what never changes. */
+    ceph_fail_object(ceph_header(IMAGE), CEPH_READ_OP, 1, 1, ENOTSUP);
+    check_opens(CEPH_LAYERING, QBR_O_RDWR);
+    ceph_set_parent(IMAGE, OBJECT);
+    ceph_fail_object(ceph_header(IMAGE), CEPH_READ_OP, 1, 1, ENOTSUP);
+    rbd_open_fails(IMAGE_OPTIONS, 0, ENOTSUP, "flatten");
+}
+
+static void *give_parent(void *opaque)
+{
+    (void)opaque;
+    ceph_wait_for(CEPH_WATCH, 1);
+    ceph_set_parent(IMAGE, OBJECT);
+    ceph_open_gate(CEPH_WATCH);
+    return NULL;
+}
+
+/* "rbd clone" makes the image first, and then a clone of it. */
+TEST(rbd_clone_that_becomes_one_while_it_is_opened_is_refused)
+{
+    pthread_t thread;
+
+    ceph_image(IMAGE, OBJECT, ORDER, CEPH_LAYERING);
+    ceph_close_gate(CEPH_WATCH);
+    CHECK_INT(pthread_create(&thread, NULL, give_parent, NULL), 0);
+    rbd_open_fails(IMAGE_OPTIONS, QBR_O_RDWR, ENOTSUP, "flatten");
+    pthread_join(thread, NULL);
+}
+
+TEST(rbd_clone_that_becomes_one_afterwards_is_not_written)
+{
+    BlockDriverState bs = { 0 };
+
+    ceph_image(IMAGE, OBJECT, ORDER, CEPH_LAYERING | CEPH_EXCLUSIVE_LOCK);
+    rbd_open_ok(&bs, IMAGE_OPTIONS, QBR_O_RDWR);
+    ceph_set_parent(IMAGE, OBJECT);
+    CHECK_INT(rbd_zero(&bs, 0, 512, 0), -ENOTSUP);
+    CHECK_CONTAINS(last_error_reported(), "flatten");
+    CHECK_INT(ceph_count(CEPH_WRITE), 0);
+    CHECK_INT(ceph_lock_holder(IMAGE), 0);
+    ceph_set_parent(IMAGE, 0);
+    CHECK_INT(rbd_zero(&bs, 0, 512, 0), 0);
+    rbd_close(&bs);
+}
+
 TEST(rbd_clone_that_needs_its_parent_no_more_is_opened)
 {
     ceph_image(IMAGE, OBJECT, ORDER, CEPH_LAYERING);
@@ -100,7 +150,7 @@ TEST(rbd_damaged_replies_are_errors)
 {
     static const char *const methods[] = { "get_id", "get_size", "get_features", "get_object_prefix", "get_snapcontext",
                                            "get_flags", "snapshot_get", "parent_overlap_get", "get_protection_status",
-                                           "parent_get", "get_stripe_unit_count" };
+                                           "get_stripe_unit_count" };
     static const struct {
         const char *bytes;
         size_t length;

@@ -221,3 +221,42 @@ TEST(rbd_reads_go_on_while_the_size_changes)
     CHECK_INT(rbd_finish(resize), 0);
     rbd_close(&bs);
 }
+
+/* QEMU 7.2 does not ask for the length after a reopen. */
+TEST(rbd_write_behind_an_end_that_moved_before_a_reopen_is_refused)
+{
+    BlockDriverState bs = { 0 };
+    BDRVReopenState state = { .bs = &bs, .flags = QBR_O_RDWR };
+
+    rbd_node(&bs);
+    CHECK_INT(rbd.getlength(&bs), OBJECTS * OBJECT);
+    ceph_resize(IMAGE, 4 * OBJECT);
+    CHECK_INT(rbd.reopen_prepare(&state, NULL, NULL), 0);
+    rbd.reopen_commit(&state);
+    CHECK_INT(rbd_zero(&bs, 15 * OBJECT, 512, 0), -EINVAL);
+    CHECK_INT(ceph_image_size(IMAGE), 4 * OBJECT);
+    /* What is behind the end that it knows makes the image grow. */
+    CHECK_INT(rbd_zero(&bs, OBJECTS * OBJECT, 512, 0), 0);
+    CHECK_INT(ceph_image_size(IMAGE), OBJECTS * OBJECT + 512);
+    rbd_close(&bs);
+}
+
+/* Nobody has the lock of an image without one, and what another client has done may not have been heard yet. */
+TEST(rbd_growth_beside_another_clients_does_not_make_the_image_smaller)
+{
+    BlockDriverState bs = { 0 };
+
+    rbd_node(&bs);
+    ceph_resize(IMAGE, 32 * OBJECT);
+    ceph_fill(ceph_data(IMAGE, 30), 0, 512, 30 * OBJECT);
+    CHECK_INT(rbd_zero(&bs, 20 * OBJECT, 512, 0), 0);
+    CHECK_INT(ceph_image_size(IMAGE), 32 * OBJECT);
+    check_image(&bs, 30 * OBJECT, 512, 30 * OBJECT);
+    /* And what is cut off is removed. */
+    ceph_resize(IMAGE, 40 * OBJECT);
+    ceph_fill(ceph_data(IMAGE, 39), 0, 512, 39 * OBJECT);
+    CHECK_INT(rbd_truncate(&bs, 36 * OBJECT), 0);
+    CHECK_INT(rbd_truncate(&bs, 40 * OBJECT), 0);
+    check_hole(&bs, 39 * OBJECT, 512);
+    rbd_close(&bs);
+}

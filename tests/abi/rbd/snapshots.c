@@ -352,7 +352,8 @@ TEST(rbd_snapshot_that_was_added_but_not_read_back_stops_writes_until_it_is)
     QEMUIOVector *qiov = qiov_bytes(4096, 0);
 
     rbd_node(&bs);
-    ceph_fail_object(ceph_header(IMAGE), CEPH_READ_OP, 0, 1, EIO);
+    /* The first time it is read before. */
+    ceph_fail_object(ceph_header(IMAGE), CEPH_READ_OP, 1, 1, EIO);
     CHECK_INT(rbd_snapshot(&bs, "one"), -EIO);
     CHECK_INT(rbd_write(&bs, 0, qiov), 0);
     CHECK_CONTAINS(ceph_log(), "0+4096 [1:1]");
@@ -703,6 +704,10 @@ TEST(rbd_unknown_operations_on_an_image_forbid_snapshots_and_resizes_but_no_writ
     CHECK_INT(rbd_snapshot(&bs, "one"), -EROFS);
     CHECK_INT(rbd_truncate(&bs, OBJECT), -EROFS);
     CHECK_INT(ceph_image_size(IMAGE), 4 * OBJECT);
+    /* They are over. */
+    ceph_set_features(IMAGE, 0);
+    CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
+    CHECK_INT(rbd_truncate(&bs, OBJECT), 0);
     rbd_close(&bs);
     qiov_free(qiov);
 }

@@ -230,7 +230,11 @@ TEST(rbd_features_that_another_client_adds_stop_writes)
     ceph_set_features(IMAGE, CEPH_EXCLUSIVE_LOCK | CEPH_JOURNALING);
     CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
     CHECK_INT(rbd_write(&bs, 0, qiov), -ENOTSUP);
+    CHECK_INT(rbd_write(&bs, 0, qiov), -ENOTSUP);
     CHECK_INT(ceph_count(CEPH_WRITE), 0);
+    /* Nobody knows why from a number. */
+    CHECK_INT(errors_reported(), 1);
+    CHECK_CONTAINS(last_error_reported(), "journaling");
     ceph_set_features(IMAGE, 0);
     CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
     CHECK_INT(rbd_write(&bs, 0, qiov), 0);
@@ -552,17 +556,66 @@ TEST(rbd_invalidate_cache_waits_for_what_was_announced)
     rbd_close(&bs);
 }
 
-/* While the main loop runs, requests get through to a node that QEMU has not made active yet. */
-TEST(rbd_invalidate_cache_asks_nobody_if_nothing_was_announced)
+static void check_activation(BlockDriverState *bs, const char *error_part)
 {
-    BlockDriverState bs = { 0 };
     Error *error = NULL;
 
+    rbd_run((struct rbd_request) { .op = R_INVALIDATE, .bs = bs, .errp = &error });
+    if (error_part) {
+        CHECK(error);
+        CHECK_CONTAINS(error->message, error_part);
+    } else {
+        CHECK(!error);
+    }
+    error_free(error);
+}
+
+/* QEMU asks for the length right afterwards, and reads zeroes behind it. */
+TEST(rbd_invalidate_cache_with_a_header_that_does_not_come_fails_and_can_be_repeated)
+{
+    BlockDriverState bs = { 0 };
+
     rbd_node(&bs);
-    ceph_log_clear();
-    CHECK_INT(rbd_run((struct rbd_request) { .op = R_INVALIDATE, .bs = &bs, .errp = &error }), 0);
-    CHECK(!error);
-    CHECK_INT(ceph_log_count("get_"), 0);
+    ceph_mode(CEPH_READ_OP, CEPH_WHEN_RELEASED);
+    ceph_resize(IMAGE, 2 * OBJECTS * OBJECT);
+    CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
+    ceph_wait_for_held(1);
+    check_activation(&bs, "reading its header again");
+    check_activation(&bs, "reading its header again");
+    ceph_mode(CEPH_READ_OP, CEPH_ON_THREAD);
+    ceph_release_all();
+    check_activation(&bs, NULL);
+    CHECK_INT(rbd.getlength(&bs), 2 * OBJECTS * OBJECT);
+    rbd_close(&bs);
+}
+
+TEST(rbd_invalidate_cache_with_a_header_that_cannot_be_read_fails)
+{
+    BlockDriverState bs = { 0 };
+
+    rbd_node(&bs);
+    ceph_resize(IMAGE, 2 * OBJECTS * OBJECT);
+    ceph_fail_object(ceph_header(IMAGE), CEPH_READ_OP, 0, CEPH_FOR_EVER, EIO);
+    CHECK_INT(ceph_tell(ceph_header(IMAGE), header_update, HEADER_UPDATE_SIZE), 1);
+    check_activation(&bs, "reading its header again");
+    ceph_pass_objects();
+    check_activation(&bs, NULL);
+    CHECK_INT(rbd.getlength(&bs), 2 * OBJECTS * OBJECT);
+    rbd_close(&bs);
+}
+
+TEST(rbd_invalidate_cache_without_a_watch_knows_what_was_not_heard)
+{
+    BlockDriverState bs = { 0 };
+
+    rbd_node(&bs);
+    ceph_fail(CEPH_WATCH, ETIMEDOUT);
+    CHECK_INT(ceph_break_watches(ceph_header(IMAGE), ENOTCONN), 1);
+    ceph_wait_for(CEPH_WATCH, 2);
+    ceph_resize(IMAGE, 2 * OBJECTS * OBJECT);
+    check_activation(&bs, NULL);
+    CHECK_INT(rbd.getlength(&bs), 2 * OBJECTS * OBJECT);
+    ceph_fail(CEPH_WATCH, 0);
     rbd_close(&bs);
 }
 

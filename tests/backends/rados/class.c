@@ -176,6 +176,19 @@ static int parent_overlap_get(struct header *header, struct snapshot *snapshot, 
     return 0;
 }
 
+/* As before Nautilus. */
+static int get_parent(struct header *header, struct snapshot *snapshot, struct input *in, struct bytes *out)
+{
+    uint64_t overlap = snapshot ? snapshot->overlap : header->overlap;
+
+    (void)in;
+    bytes_u64(out, overlap ? 2 : (uint64_t)-1);
+    bytes_text(out, overlap ? "parent" : "");
+    bytes_u64(out, overlap ? 4 : NO_SNAP);
+    bytes_u64(out, overlap);
+    return 0;
+}
+
 static int get_protection_status(struct header *header, struct snapshot *snapshot, struct input *in, struct bytes *out)
 {
     (void)header;
@@ -232,6 +245,7 @@ static const struct {
     { "get_features", get_features },
     { "get_flags", get_flags },
     { "parent_overlap_get", parent_overlap_get },
+    { "get_parent", get_parent },
     { "get_protection_status", get_protection_status },
     { "snapshot_get", snapshot_get },
 };

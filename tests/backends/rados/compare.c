@@ -453,10 +453,10 @@ static void header(void)
     static const char *const getters[] = { "get_size", "get_features", "get_flags", "parent_overlap_get",
                                            "get_protection_status",
                                            "snapshot_get", "get_object_prefix", "get_stripe_unit_count", "get_data_pool",
-                                           "get_snapcontext", "op_features_get", "parent_get" };
+                                           "get_snapcontext", "op_features_get", "parent_get", "get_parent" };
     unsigned i;
 
-    for (i = 0; i < 12; i++) {
+    for (i = 0; i < 13; i++) {
         ask("missing", getters[i], now, 9, 0);
     }
     ask("missing", "get_all_features", NULL, 0, 0);
@@ -464,7 +464,7 @@ static void header(void)
     call("header", "create", unknown, sizeof(unknown));
     call("header", "create", create, sizeof(create));
     call("header", "create", create, sizeof(create));
-    for (i = 0; i < 12; i++) {
+    for (i = 0; i < 13; i++) {
         ask("header", getters[i], now, 8, 0);
     }
     ask("header", "get_features", now, 9, 0);

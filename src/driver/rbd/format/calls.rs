@@ -166,13 +166,7 @@ pub fn op_features_get() -> Call {
     Call::rbd(c"op_features_get", Encoder::new())
 }
 
-/// The parent; `EOPNOTSUPP` from clusters older than Nautilus.
-#[must_use]
-pub fn parent_get() -> Call {
-    Call::rbd(c"parent_get", Encoder::new())
-}
-
-/// How much of the parent is still seen.
+/// How much of the parent is still seen; `EOPNOTSUPP` from clusters older than Nautilus.
 #[must_use]
 pub fn parent_overlap_get(version: Version) -> Call {
     of_version(c"parent_overlap_get", version)
@@ -284,7 +278,7 @@ mod tests {
             get_stripe_unit_count(),
             op_features_get(),
         ];
-        for call in calls.into_iter().chain([parent_get(), get_all_features()]) {
+        for call in calls.into_iter().chain([get_all_features()]) {
             assert_eq!((call.class(), call.input()), (c"rbd", b"".as_slice()), "{call:?}");
         }
     }

@@ -93,6 +93,8 @@ pub struct State {
     pub flags: Flags,
     /// What goes with every write.
     pub snap_context: SnapContext,
+    /// How many bytes of a parent it still sees.
+    pub parent_overlap: Option<u64>,
 }
 
 /// The replies to [`State::calls`], in their order.
@@ -106,18 +108,22 @@ pub struct StateReplies<'a> {
     pub flags: &'a [u8],
     /// Reply to `get_snapcontext`.
     pub snapcontext: &'a [u8],
+    /// From the reply about the parent.
+    pub parent_overlap: Option<u64>,
 }
 
 impl State {
-    /// What to ask of a format 2 header, in one operation, so that the answers belong together.
+    /// What to ask of a format 2 header, in one operation, so that the answers belong together. How to ask for the parent depends on
+    /// the cluster.
     #[must_use]
-    pub fn calls(read_only: bool) -> [Call; 4] {
+    pub fn calls(read_only: bool, parent: Call) -> [Call; 5] {
         let head = calls::Version::Head;
         [
             calls::get_size(head),
             calls::get_features(read_only),
             calls::get_flags(head),
             calls::get_snapcontext(),
+            parent,
         ]
     }
 
@@ -137,6 +143,7 @@ impl State {
             incompatible,
             flags: replies::flags(from.flags)?,
             snap_context: replies::snapcontext(from.snapcontext)?,
+            parent_overlap: from.parent_overlap,
         })
     }
 
@@ -154,6 +161,7 @@ impl State {
             incompatible: Features::NONE,
             flags: Flags::default(),
             snap_context: header.snap_context()?,
+            parent_overlap: None,
         })
     }
 }

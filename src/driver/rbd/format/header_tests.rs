@@ -30,6 +30,7 @@ fn state(size: &str, snapcontext: &str) -> Result<State, FormatError> {
             features: &hex("3d000000000000003d00000000000000"),
             flags: &hex("0000000000000000"),
             snapcontext: &hex(snapcontext),
+            parent_overlap: None,
         },
     )
 }
@@ -94,8 +95,8 @@ fn state_with_damaged_replies_names_the_reply() {
 
 #[test]
 fn state_is_asked_for_in_one_operation() {
-    let calls = State::calls(true);
-    let methods = [c"get_size", c"get_features", c"get_flags", c"get_snapcontext"];
+    let calls = State::calls(true, calls::parent_overlap_get(calls::Version::Head));
+    let methods = [c"get_size", c"get_features", c"get_flags", c"get_snapcontext", c"parent_overlap_get"];
     assert_eq!(calls.each_ref().map(Call::method), methods);
     assert_eq!(calls[1].input(), hex("feffffffffffffff01"));
 }

@@ -5,35 +5,6 @@
 
 use super::encoding::{DecodeError, Decoder, Time};
 
-/// An image's parent: a snapshot of another image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParentSpec {
-    /// The pool's number.
-    pub pool: i64,
-    /// The namespace, empty for the default one.
-    pub namespace: Vec<u8>,
-    /// The image's id.
-    pub image_id: Vec<u8>,
-    /// The snapshot's number.
-    pub snapshot: u64,
-}
-
-impl ParentSpec {
-    /// Reads one; `None` stands for no parent.
-    ///
-    /// # Errors
-    /// If it is damaged.
-    pub fn decode(decoder: &mut Decoder<'_>) -> Result<Option<Self>, DecodeError> {
-        decoder.versioned("ParentImageSpec", 1, |_, d| {
-            let pool = d.i64("pool")?;
-            let namespace = d.text("namespace")?.to_vec();
-            let image_id = d.text("image_id")?.to_vec();
-            let snapshot = d.u64("snap_id")?;
-            Ok((pool >= 0).then_some(Self { pool, namespace, image_id, snapshot }))
-        })
-    }
-}
-
 /// What a snapshot is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SnapshotKind {
@@ -132,30 +103,6 @@ mod tests {
         let value = read(&mut decoder).unwrap();
         assert_eq!(decoder.left(), 0);
         value
-    }
-
-    #[test]
-    fn parent_of_a_real_clone() {
-        let bytes =
-            hex("0101 24000000 0200000000000000 00000000 0c000000 313063386432376261333233 0a00000000000000");
-        let parent = all(&bytes, ParentSpec::decode);
-        let expected =
-            ParentSpec { pool: 2, namespace: Vec::new(), image_id: b"10c8d27ba323".to_vec(), snapshot: 10 };
-        assert_eq!(parent.as_ref(), Some(&expected));
-    }
-
-    #[test]
-    fn parent_in_a_namespace() {
-        let bytes =
-            hex("0101270000000200000000000000030000006e73310c0000003130633864323762613332330a00000000000000");
-        let parent = all(&bytes, ParentSpec::decode);
-        assert_eq!(parent.as_ref().unwrap().namespace, b"ns1");
-    }
-
-    #[test]
-    fn no_parent() {
-        let bytes = hex("0101 18000000 ffffffffffffffff 00000000 00000000 feffffffffffffff");
-        assert_eq!(all(&bytes, ParentSpec::decode), None);
     }
 
     #[test]
