@@ -6,7 +6,7 @@ import random
 import signal
 
 from lib import nbd
-from lib.harness import check, test
+from lib.harness import check, test, wait_for
 from lib.model import Model, compare
 from lib.nbd import StatusClient
 from lib.qmp import Daemon
@@ -147,6 +147,25 @@ def removal_and_rollback_of_a_running_disk_are_refused(t):
         scene.rbd("snap", "rm", "--no-progress", f"{scene.spec}@s")
         t.note(refused(scene, "rm", "--no-progress", scene.spec).strip()[-200:])
         goes_on(scene, ours)
+
+
+@test(core=True)
+def rollback_of_an_idle_disk_is_refused_after_a_snapshot_was_made(t):
+    """Who makes it gets the lock, and with it the node would look as if it were gone."""
+    ceph = plain(t)
+    make(t, "a", 4 * MIB, ceph=ceph, wanted=DEFAULT)
+
+    def lockers():
+        return ceph.rbd_json("lock", "ls", spec(t))
+
+    with served(t) as client:
+        client.write(0, b"1" * 4096)
+        ours = lockers()
+        ceph.rbd("snap", "create", "--no-progress", f"{spec(t)}@s")
+        wait_for(lambda: lockers() == ours, 20, "the lock to be taken again")
+        t.note(refused(ceph, "snap", "rollback", "--no-progress", f"{spec(t)}@s").strip()[-200:])
+        check(client.read(0, 4096) == b"1" * 4096, "the disk has changed")
+    check(not lockers(), "the lock is kept after the end")
 
 
 # --- the object map ---

@@ -82,6 +82,9 @@ pub(super) struct Image {
     pub(super) owns: AtomicBool,
     /// The lock may be ours although no write relies on it: its cluster has not answered.
     pub(super) undecided: AtomicBool,
+    /// The lock was taken for a change, and not given back since but to who has asked for it: then it is taken again when that one
+    /// has no use for it any more.
+    pub(super) wanted: AtomicBool,
     /// How the cluster knows that. Taken after the gate, if both are.
     pub(super) lease: Gate<Lease>,
     /// Which objects there are, as seen without the lock.
@@ -135,6 +138,7 @@ impl Image {
             lease: Gate::new(Lease::default()),
             seen: Mutex::new(None),
             undecided: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
             complaint: Mutex::new(None),
             fenced: AtomicBool::new(false),
             gone: AtomicBool::new(false),

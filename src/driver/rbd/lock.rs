@@ -8,7 +8,7 @@
 //! cluster before its lock is broken. A lock that a user has set is never touched.
 
 use std::ffi::CString;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{fence, Ordering};
 use std::sync::{mpsc, Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long an owner that refuses to give the lock back is asked again: one that has it for a maintenance operation refuses, too,
 /// and is done soon. A guest's write must not fail because of that.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the client that has asked for the lock has to take it.
+pub(super) const COURTESY: Duration = Duration::from_millis(200);
 /// How long the main loop waits for the lock. A request in a coroutine waits as long as the owner lives.
 const MAIN_LOOP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -98,6 +100,7 @@ impl Image {
                 return Err(Errno::EBUSY.into());
             }
         }
+        self.wanted.store(true, Ordering::SeqCst);
         *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // The others are told by a thread: nobody has to wait for them.
         self.chore(|chores| chores.announce_lock = true);
@@ -152,19 +155,7 @@ impl Image {
     async fn try_acquire(&self, rq: &Request, handle: u64, lease: &mut Lease) -> Result<Next, Error> {
         let info = self.lock_info(rq).await?;
         if info.lockers.is_empty() {
-            let taken = self.call_header(rq, &lock::lock(&lock::auto_cookie(handle), lock::AUTO_TAG)).await;
-            return match taken {
-                Ok(()) => Ok(Self::taken(lease, handle)),
-                // Held by exactly this client and watch.
-                Err(errno) if errno == Errno::EEXIST => Ok(Self::taken(lease, handle)),
-                Err(errno) if errno == Errno::EBUSY => Ok(Next::Again),
-                Err(errno) => {
-                    // An answer that was lost may have been a yes.
-                    lease.handle = Some(handle);
-                    self.undecided.store(true, Ordering::Release);
-                    Err(errno.into())
-                }
-            };
+            return self.take_free(rq, handle, lease).await;
         }
         let Some((owner, owners_handle)) = info.auto_owner() else {
             // DIVERGES: a lock that a user has set is an error; the C driver waits until it is gone.
@@ -196,6 +187,67 @@ impl Image {
             return Ok(Next::Wait(RETRY));
         }
         self.bury(rq, owner, &info, ours).await
+    }
+
+    /// Takes the lock, which nobody has.
+    async fn take_free(&self, rq: &Request, handle: u64, lease: &mut Lease) -> Result<Next, Error> {
+        let taken = self.call_header(rq, &lock::lock(&lock::auto_cookie(handle), lock::AUTO_TAG)).await;
+        match taken {
+            Ok(()) => Ok(Self::taken(lease, handle)),
+            // Held by exactly this client and watch.
+            Err(errno) if errno == Errno::EEXIST => Ok(Self::taken(lease, handle)),
+            Err(errno) if errno == Errno::EBUSY => Ok(Next::Again),
+            Err(errno) => {
+                // An answer that was lost may have been a yes.
+                lease.handle = Some(handle);
+                self.undecided.store(true, Ordering::Release);
+                Err(errno.into())
+            }
+        }
+    }
+
+    /// Takes the lock again that another client has asked for, if nobody has it. As long as nobody does, the image looks as if it were
+    /// not in use, and 'rbd snap rollback' goes on.
+    pub(super) async fn take_again(self: &Arc<Self>, rq: &Request) -> Result<(), Error> {
+        // Another one may wait for it.
+        self.lookout.wait_to_hear(self.lookout.heard(), COURTESY);
+        if !self.misses_lock() {
+            return Ok(());
+        }
+        let mut head = self.gate.exclusive(rq).await?;
+        let Some(handle) = self.heard_handle() else { return Ok(()) };
+        // Who gives the lock back for good says so first, and then waits for the gate.
+        if !self.misses_lock() || !Self::needs_lock(&head) {
+            return Ok(());
+        }
+        let mut lease = self.lease.exclusive(rq).await?;
+        if !self.lock_info(rq).await?.lockers.is_empty() {
+            return Ok(());
+        }
+        // What was known of the objects belongs to an earlier time.
+        head.map = None;
+        if matches!(self.take_free(rq, handle, &mut lease).await?, Next::Ours)
+            && self.own(rq, &mut head, handle, lease).await?
+        {
+            self.chore(|chores| chores.announce_lock = true);
+        }
+        // Who is being made inactive doesn't wait for the gate.
+        fence(Ordering::SeqCst);
+        if !self.wanted.load(Ordering::SeqCst) {
+            self.resign();
+        }
+        Ok(())
+    }
+
+    /// Whether the lock is to be ours, and is not.
+    pub(super) fn misses_lock(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst) && !self.owns.load(Ordering::Acquire)
+    }
+
+    /// From now on there is no use for the lock, before the next change.
+    pub(super) fn renounce(&self) {
+        self.wanted.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 
     /// Takes the lock away from an owner that is gone.
@@ -261,6 +313,7 @@ impl Image {
     /// # Errors
     /// `ETIMEDOUT` if it may still be ours.
     pub(super) async fn release_for_good(&self, rq: &Request) -> Result<(), Errno> {
+        self.renounce();
         self.release(rq, Duration::ZERO).await?;
         if self.undecided.load(Ordering::Acquire) {
             return Err(Errno::from_code(libc::ETIMEDOUT));
@@ -307,6 +360,7 @@ impl Image {
 
     /// Gives the lock back, with nothing in flight. Blocks on the network.
     pub(super) fn hand_over(&self) {
+        self.renounce();
         // A panic has been printed; what else goes wrong the next owner finds out.
         drop(block_on(async |rq| self.release(rq, Duration::ZERO).await));
     }

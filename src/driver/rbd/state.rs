@@ -85,6 +85,7 @@ impl Rbd {
     /// have to wait until it is.
     // DIVERGES: a write without an answer must not arrive behind the next owner's. The C driver knows of none.
     pub fn inactivate(&self) -> Result<(), Error> {
+        self.image.renounce();
         let (done, released) = mpsc::channel();
         let started =
             self.image.start("qbr-rbd-release", move |image: &Arc<Image>| image.release_at_once(&done));

@@ -13,15 +13,13 @@ use std::time::{Duration, Instant};
 use super::error::ignore;
 use super::format::notify::{encode_response, ClientId, Message};
 use super::image::Image;
+use super::lock::COURTESY;
 use crate::backend::rados::{Watch, Watcher};
 use crate::errno::Errno;
 use crate::host::{block_on, spawn_thread};
 
 /// How long to wait before a watch is tried again that could not be made.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// How long the client that has asked for the lock has to take it.
-const COURTESY: Duration = Duration::from_millis(200);
 
 /// The watch of an image, what is heard through it, and who mends it.
 #[derive(Debug, Default)]
@@ -97,6 +95,9 @@ impl Watcher for Ears {
             }
             Message::ReleasedLock(_) => {
                 image.forget_map();
+                if image.misses_lock() {
+                    image.chore(|chores| chores.take_again = true);
+                }
                 Vec::new()
             }
             // Whoever asks does it himself then, with the lock, which he asks for next.
@@ -185,7 +186,8 @@ impl Image {
             let mut post = self.lookout.lock();
             let todo = std::mem::take(&mut post.chores);
             post.refreshing = todo.refresh;
-            post.doing_chores = todo.announce_lock || todo.release || todo.settle || todo.refresh;
+            post.doing_chores =
+                todo.announce_lock || todo.release || todo.settle || todo.refresh || todo.take_again;
             let is_done = !post.doing_chores;
             drop(post);
             self.lookout.changed.notify_all();
@@ -206,6 +208,9 @@ impl Image {
                 if todo.refresh {
                     drop(self.catch_up(rq).await);
                 }
+                if todo.take_again {
+                    drop(self.take_again(rq).await);
+                }
             });
             // A panic has been printed; what else went wrong shows at the next write.
             drop(done);
@@ -224,6 +229,8 @@ pub(super) struct Chores {
     pub(super) settle: bool,
     /// Read the header.
     refresh: bool,
+    /// Take the lock again that another client has given back.
+    take_again: bool,
 }
 
 impl Lookout {

@@ -269,6 +269,71 @@ TEST(rbd_lock_that_another_client_claims_is_given_back_at_inactivation)
     rbd_close(&bs);
 }
 
+/* A node that has written, and whose lock another client has asked for. */
+static void lend_lock(BlockDriverState *bs)
+{
+    locked_node(bs);
+    CHECK_INT(write_one(bs), 0);
+    CHECK_INT(tell(REQUEST), 1);
+    wait_until_free();
+    ceph_lock_as(IMAGE, CEPH_STRANGER, COOKIE, TAG);
+    CHECK_INT(tell(ACQUIRED), 1);
+}
+
+/* That client, which is not said to have taken the lock meanwhile, says that it has given it back, and the node is closed. */
+static void check_is_not_taken_again(BlockDriverState *bs)
+{
+    unsigned before = ceph_log_count(" lock [");
+
+    CHECK_INT(tell(RELEASED), 1);
+    rbd_close(bs);
+    CHECK_INT(ceph_log_count(" lock ["), before);
+}
+
+TEST(rbd_lock_is_taken_again_from_who_has_asked_for_it)
+{
+    BlockDriverState bs = { 0 };
+
+    lend_lock(&bs);
+    ceph_lock_as(IMAGE, 0, "", "");
+    CHECK_INT(tell(RELEASED), 1);
+    while (ceph_lock_holder(IMAGE) != ceph_last_client()) {
+    }
+    /* It is as if a write had taken it. */
+    CHECK_INT(write_one(&bs), 0);
+    CHECK_INT(ceph_log_count(" lock ["), 2);
+    CHECK_INT(tell(REQUEST), 1);
+    wait_until_free();
+    rbd_close(&bs);
+}
+
+TEST(rbd_lock_that_went_to_the_next_client_is_not_taken_from_it)
+{
+    BlockDriverState bs = { 0 };
+
+    lend_lock(&bs);
+    check_is_not_taken_again(&bs);
+    CHECK_INT(ceph_lock_holder(IMAGE), CEPH_STRANGER);
+}
+
+TEST(rbd_lock_is_not_taken_again_by_an_inactive_node)
+{
+    BlockDriverState bs = { 0 };
+
+    lend_lock(&bs);
+    CHECK_INT(rbd.inactivate(&bs), 0);
+    ceph_lock_as(IMAGE, 0, "", "");
+    check_is_not_taken_again(&bs);
+}
+
+TEST(rbd_lock_is_not_taken_by_a_node_that_has_changed_nothing)
+{
+    BlockDriverState bs = { 0 };
+
+    locked_node(&bs);
+    check_is_not_taken_again(&bs);
+}
+
 /* QEMU drains a node only after it was made inactive. */
 TEST(rbd_inactivation_does_not_wait_for_writes_in_flight)
 {
