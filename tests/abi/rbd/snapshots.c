@@ -98,12 +98,13 @@ TEST(rbd_reads_of_holes_of_a_snapshot_ask_the_header_once_if_there_is_a_map)
     rbd_open_ok(&old, IMAGE_OPTIONS ",snapshot=one", 0);
     ceph_log_clear();
     check_hole(&old, 0, 512);
-    CHECK_CONTAINS(ceph_log(), "exec " "rbd_header");
+    CHECK_CONTAINS(ceph_log(), "exec rbd_header");
     ceph_log_clear();
     for (i = 1; i < OBJECTS; i++) {
         check_hole(&old, i * OBJECT, 512);
     }
-    CHECK(!strstr(ceph_log(), "rbd_header"));
+    /* The other node may still be telling that it has the lock. */
+    CHECK(!strstr(ceph_log(), "exec rbd_header"));
     rbd.close(&old);
     rbd_close(&bs);
 }
