@@ -48,7 +48,7 @@ SECTIONS = [
     ("block_init", r"^block_init\(qbr_%d_init\);$"),
 ]
 # Callbacks that are the block layer's own, or the same for every filter.
-OWN_CALLBACKS = {"bdrv_has_zero_init_1", "qbr_filter_is_inserted", "qbr_filter_co_flush_to_os"}
+OWN_CALLBACKS = {"bdrv_has_zero_init_1", "qbr_filter_is_inserted"}
 OPTIONAL = {"QEMU's headers", "wrappers", "option lists", "common members"}
 
 failed = 0
