@@ -102,13 +102,11 @@ impl Image {
         }
         self.wanted.store(true, Ordering::SeqCst);
         *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        // The others are told by a thread: nobody has to wait for them.
-        self.chore(|chores| chores.announce_lock = true);
         Ok(())
     }
 
-    /// Begins to rely on the lock that was just taken. False if the watch by which the others know its owner has broken meanwhile:
-    /// they may have taken this client for dead.
+    /// Begins to rely on the lock that was just taken. If it is given back instead, false: the watch by which the others know its
+    /// owner has broken meanwhile, and they may have taken this client for dead.
     async fn own(
         self: &Arc<Self>,
         rq: &Request,
@@ -123,6 +121,8 @@ impl Image {
             self.owns.store(true, Ordering::Release);
             self.undecided.store(false, Ordering::Release);
             drop(lease);
+            // The others are told by a thread: nobody has to wait for them.
+            self.chore(|chores| chores.announce_lock = true);
             return Ok(true);
         }
         drop(lease);
@@ -226,10 +226,8 @@ impl Image {
         }
         // What was known of the objects belongs to an earlier time.
         head.map = None;
-        if matches!(self.take_free(rq, handle, &mut lease).await?, Next::Ours)
-            && self.own(rq, &mut head, handle, lease).await?
-        {
-            self.chore(|chores| chores.announce_lock = true);
+        if matches!(self.take_free(rq, handle, &mut lease).await?, Next::Ours) {
+            self.own(rq, &mut head, handle, lease).await?;
         }
         // Who is being made inactive doesn't wait for the gate.
         fence(Ordering::SeqCst);
